@@ -1,0 +1,58 @@
+"""The records that travel between environments, agents and loops. NamedTuples only."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+
+class EnvSpec(NamedTuple):
+    """What an agent needs to know of an environment, after mapping at the boundary.
+
+    The learner sees observations and actions counted from 0, whatever `start` the
+    environment's `Discrete` spaces have.
+    """
+
+    obs_shape: tuple[int, ...]  # one environment's observation; () for Discrete
+    obs_dtype: str  # NumPy name of the dtype the environment produces
+    num_states: int | None  # number of observations if Discrete, None if Box
+    num_actions: int
+    max_episode_steps: int | None  # the time limit, None if there is none
+
+
+class TimeStep(NamedTuple):
+    """What N environments return for one step, after any automatic reset.
+
+    `obs` is what to act on next; `final_obs` is the true successor of the step just
+    taken. They differ only where an episode has ended.
+    """
+
+    obs: Any  # [N, ...]
+    reward: Any  # [N] float32
+    terminated: Any  # [N] bool
+    truncated: Any  # [N] bool
+    final_obs: Any  # [N, ...]
+
+
+class Chunk(NamedTuple):
+    """T steps of N environments, time-major: what every agent learns from.
+
+    There is no `done`: bootstrap unless terminated (`discount`), cut at `last`.
+    """
+
+    obs: Any  # [T, N, ...] in the environment's dtype
+    action: Any  # [T, N] int32, in 0..num_actions-1
+    reward: Any  # [T, N] float32
+    discount: Any  # [T, N] float32: 0 where terminated, else 1
+    last: Any  # [T, N] bool: terminated or truncated
+    first: Any  # [T, N] bool: obs is the first of an episode
+    next_obs: Any  # [T, N, ...] the true successor of obs
+    behaviour_log_prob: Any  # [T, N] float32: log-probability of action when taken
+    valid: Any  # [T, N] bool: False on padding after an episode that fills no chunk
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns a hint for an unknown `name`: its nearest neighbours, then all that is known."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"Did you mean {', '.join(map(repr, near))}? " if near else ""
+    return f"{hint}Known: {', '.join(known)}."

@@ -1,0 +1,161 @@
+"""Exploration strategies: from an agent's scores to a behaviour distribution.
+
+A strategy sees *scores* (Q-values or logits, invalid actions at -inf) and returns the
+log-probabilities of the actions to be tried. Value, policy and model-based agents take the same
+objects. Sampling happens in one place, `choose`.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from rlzoo.ops import losses, rng
+from rlzoo.ops.schedules import Schedule, as_schedule, levels
+
+
+class Exploration:
+    """What a strategy is. Subclass it as a frozen dataclass and write `log_probs`.
+
+    A strategy that counts or learns also returns its own state from `init` and `update`.
+    """
+
+    def init(self, num_envs: int, num_actions: int):
+        """Returns the strategy's state: tensors in (nested) tuples, `()` if it keeps none."""
+        return ()
+
+    def log_probs(self, scores: tf.Tensor, state, step: tf.Tensor) -> tf.Tensor:
+        """Returns the log-probabilities [N, A] of the behaviour, float32.
+
+        Args:
+            scores: [N, A] float32, Q-values or logits, -inf where an action is invalid.
+            state: what `init` or `update` returned last.
+            step: [] int64, environment steps taken so far.
+        """
+        raise TypeError(f"{type(self).__name__} must define log_probs(scores, state, step).")
+
+    def update(self, state, chunk):
+        """Returns the state after a `Chunk` of experience."""
+        return state
+
+    def rates(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the current value of each of the strategy's schedules, for the logs."""
+        fields = [field.name for field in dataclasses.fields(self)]  # pyright: ignore[reportArgumentType]
+        return {name: as_schedule(getattr(self, name))(step) for name in fields}
+
+
+@dataclasses.dataclass(frozen=True)
+class Greedy(Exploration):
+    """The best action; among equals, each with the same probability."""
+
+    def log_probs(self, scores, state, step):
+        """Returns 0 for the best action, -inf for the others; ties share."""
+        best = tf.equal(scores, tf.reduce_max(scores, axis=-1, keepdims=True))  # [N, A]
+        share = tf.reduce_sum(tf.cast(best, tf.float32), axis=-1, keepdims=True)
+        return tf.where(best, -tf.math.log(share), -float("inf"))
+
+
+@dataclasses.dataclass(frozen=True)
+class EpsilonGreedy(Exploration):
+    """With probability `epsilon` a uniformly random valid action, else the best one."""
+
+    epsilon: float | Schedule = 0.1
+
+    def __post_init__(self):
+        _check_range("EpsilonGreedy", "epsilon", self.epsilon, 0.0, 1.0)
+
+    def log_probs(self, scores, state, step):
+        """Returns log(epsilon / |valid| + (1 - epsilon) * greedy)."""
+        greedy = Greedy().log_probs(scores, state, step)
+        return _mix(as_schedule(self.epsilon)(step), _uniform(scores), greedy)
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax(Exploration):
+    """Boltzmann exploration: probabilities proportional to exp(score / temperature)."""
+
+    temperature: float | Schedule = 1.0
+
+    def __post_init__(self):
+        _check_range("Softmax", "temperature", self.temperature, 1e-6, float("inf"))
+
+    def log_probs(self, scores, state, step):
+        """Returns log softmax(scores / temperature)."""
+        return tf.nn.log_softmax(scores / as_schedule(self.temperature)(step))
+
+
+@dataclasses.dataclass(frozen=True)
+class EpsilonSoftmax(Exploration):
+    """With probability `epsilon` a uniformly random valid action, else a Boltzmann one."""
+
+    epsilon: float | Schedule = 0.1
+    temperature: float | Schedule = 1.0
+
+    def __post_init__(self):
+        _check_range("EpsilonSoftmax", "epsilon", self.epsilon, 0.0, 1.0)
+        _check_range("EpsilonSoftmax", "temperature", self.temperature, 1e-6, float("inf"))
+
+    def log_probs(self, scores, state, step):
+        """Returns log(epsilon / |valid| + (1 - epsilon) * softmax(scores / temperature))."""
+        softmax = Softmax(self.temperature).log_probs(scores, state, step)
+        return _mix(as_schedule(self.epsilon)(step), _uniform(scores), softmax)
+
+
+EXPLORATIONS: dict[str, type[Exploration]] = {
+    "greedy": Greedy,
+    "epsilon_greedy": EpsilonGreedy,
+    "softmax": Softmax,
+    "epsilon_softmax": EpsilonSoftmax,
+}
+
+
+def choose(
+    strategy: Exploration, scores: tf.Tensor, state, step: tf.Tensor, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws one action per row from a strategy's distribution.
+
+    Returns:
+        The actions [N] int32 and the log-probabilities with which they were drawn [N] float32.
+    """
+    log_probs = strategy.log_probs(scores, state, step)  # [N, A]
+    action = rng.categorical(seed, log_probs)  # [N]
+    return action, losses.select(log_probs, action)
+
+
+def metrics(
+    strategy: Exploration, scores: tf.Tensor, action: tf.Tensor, valid: tf.Tensor, state, step
+) -> dict[str, tf.Tensor]:
+    """Returns what TensorBoard shows of a strategy over a chunk.
+
+    Args:
+        strategy: the strategy that acted.
+        scores: [B, A] float32, the scores it saw.
+        action: [B] int32, what it chose.
+        valid: [B] bool, which rows count.
+        state: the strategy's state.
+        step: [] int64, environment steps.
+
+    Returns:
+        `exploration/entropy` in nats, `exploration/greedy_fraction`, and each rate.
+    """
+    log_probs = strategy.log_probs(scores, state, step)
+    greedy = tf.equal(losses.select(scores, action), tf.reduce_max(scores, axis=-1))
+    return {
+        "exploration/entropy": losses.masked_mean(losses.entropy(log_probs), valid),
+        "exploration/greedy_fraction": losses.masked_mean(tf.cast(greedy, tf.float32), valid),
+        **{f"exploration/{name}": rate for name, rate in strategy.rates(step).items()},
+    }
+
+
+def _uniform(scores: tf.Tensor) -> tf.Tensor:
+    valid = tf.math.is_finite(scores)
+    count = tf.reduce_sum(tf.cast(valid, tf.float32), axis=-1, keepdims=True)
+    return tf.where(valid, -tf.math.log(count), -float("inf"))
+
+
+def _mix(weight: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    return tf.math.log(weight * tf.exp(one) + (1.0 - weight) * tf.exp(other))
+
+
+def _check_range(owner: str, field: str, value, low: float, high: float) -> None:
+    if not all(low <= level <= high for level in levels(value)):
+        raise ValueError(f"{owner} expects {field} in [{low}, {high}], received {value}.")

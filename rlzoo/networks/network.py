@@ -1,0 +1,139 @@
+"""A network: preprocessing, torso and head as one Keras model from observation to scores.
+
+A recurrent network takes its state as further inputs and returns the next state as further
+outputs; nothing is remembered inside a layer.
+"""
+
+import keras
+import tensorflow as tf
+
+from rlzoo.networks.torsos import is_recurrent
+from rlzoo.types import EnvSpec
+
+
+def build_network(spec: EnvSpec, torso: keras.Layer, head: keras.Layer) -> keras.Model:
+    """Returns the Keras model obs [B, ...] -> scores [B, A].
+
+    For a recurrent torso the model maps [obs, *states] to [scores, *next states].
+
+    Args:
+        spec: of the environment; observations come in its dtype.
+        torso: any Keras layer, model or RNN cell.
+        head: the layer from features to scores.
+    """
+    obs = keras.Input(spec.obs_shape, dtype=spec.obs_dtype, name="obs")
+    features = Preprocess(spec.num_states, name="preprocess")(obs)
+    states = []
+    if is_recurrent(torso):
+        sizes = torso.state_size  # pyright: ignore[reportAttributeAccessIssue]
+        sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+        states = [keras.Input((size,), name=f"state_{i}") for i, size in enumerate(sizes)]
+        features, next_states = torso(features, states)
+    else:
+        features, next_states = torso(features), []
+    if len(features.shape) > 2:
+        features = keras.layers.Flatten(name="features")(features)
+    scores = head(features)
+    if not states:
+        return keras.Model(obs, scores)
+    return keras.Model([obs, *states], [scores, *keras.tree.flatten(next_states)])
+
+
+@keras.saving.register_keras_serializable("rlzoo")
+class Preprocess(keras.Layer):
+    """Casts observations to float32, once: one-hot if Discrete, divided by 255 if uint8.
+
+    Args:
+        num_states: number of Discrete observations, None for Box.
+    """
+
+    def __init__(self, num_states: int | None = None, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.num_states = num_states
+
+    def call(self, obs):
+        """Returns [B, ...] float32."""
+        if self.num_states is not None:
+            return keras.ops.one_hot(obs, self.num_states)
+        scale = 1 / 255 if keras.backend.standardize_dtype(obs.dtype) == "uint8" else 1.0
+        return keras.ops.cast(obs, "float32") * scale
+
+    def compute_output_spec(self, obs):
+        """Tells Keras the shape and dtype of the output."""
+        shape = obs.shape if self.num_states is None else (*obs.shape, self.num_states)
+        return keras.KerasTensor(shape, "float32")
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras."""
+        return {**super().get_config(), "num_states": self.num_states}
+
+
+def copy_network(network: keras.Model) -> keras.Model:
+    """Returns a second network with variables of its own, equal at first."""
+    try:
+        copy = keras.models.clone_model(network)
+    except (NotImplementedError, TypeError) as error:
+        raise ValueError(
+            f"The torso cannot be copied, which this agent needs: {error} "
+            "Give your layer a get_config() that returns its constructor's arguments."
+        ) from error
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def copy_torso(torso: keras.Layer) -> keras.Layer:
+    """Returns an unbuilt torso with the same configuration; its weights start anew."""
+    return type(torso).from_config(torso.get_config())
+
+
+def initial_state(network: keras.Model, num_envs: int) -> tuple[tf.Tensor, ...]:
+    """Returns the recurrent state of N environments at an episode's start; () if none."""
+    sizes = [state.shape[-1] for state in network.inputs[1:]]
+    return tuple(tf.zeros((num_envs, size)) for size in sizes)
+
+
+def apply(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, tuple]:
+    """Returns the scores [N, A] and the next recurrent state.
+
+    Args:
+        network: from `build_network`.
+        obs: [N, ...].
+        state: from `initial_state` or the last call.
+        first: [N] bool, where the state is reset before use.
+    """
+    if not state:
+        return network(obs), ()
+    fresh = [tf.where(first[:, None], tf.zeros_like(x), x) for x in state]
+    scores, *state = network([obs, *fresh])
+    return scores, tuple(state)
+
+
+def unroll(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, tuple]:
+    """Returns the scores [T, N, A] along a chunk, and the recurrent state after it.
+
+    Args:
+        network: from `build_network`.
+        obs: [T, N, ...].
+        state: recurrent state before the first row.
+        first: [T, N] bool, where the state is reset.
+    """
+    length, num_envs = first.shape
+    if not state:
+        scores = network(tf.reshape(obs, (length * num_envs, *obs.shape[2:])))
+        return tf.reshape(scores, (length, num_envs, scores.shape[-1])), ()
+
+    def step(carry, row):
+        scores, state = apply(network, row[0], carry[1], row[1])
+        return scores, state
+
+    like = tf.zeros((num_envs, network.outputs[0].shape[-1]))
+    scores, states = tf.scan(step, (obs, first), initializer=(like, state))
+    return scores, tuple(x[-1] for x in states)
+
+
+def named_variables(prefix: str, owner: keras.Model | keras.optimizers.Optimizer) -> dict:
+    """Returns the variables of a model or optimiser by a name that is stable across processes.
+
+    Layer names count up within a process ("dense_3"), so the position names a variable.
+    """
+    return {f"{prefix}/{i}": variable for i, variable in enumerate(owner.variables)}

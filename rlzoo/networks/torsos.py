@@ -1,0 +1,226 @@
+"""Torsos: the body of a network, from observation to features. Plain Keras layers.
+
+Any Keras layer or model is a torso; any Keras RNN cell (a layer with a `state_size`) is a
+recurrent one. Each function here builds one by its parameters; `TORSOS` names them.
+"""
+
+import math
+
+import keras
+
+_NATURE = (32, 8, 4), (64, 4, 2), (64, 3, 1)  # filters, kernel, stride; Mnih et al. 2015
+_SMALL = (16, 3, 1), (32, 3, 1)  # for images of about 10x10 to 28x28
+
+
+def initializer(name: str, gain: float = math.sqrt(2.0), seed: int | None = None):
+    """Returns a kernel initialiser.
+
+    `orthogonal` is scaled by `gain` (Saxe et al. 2014, arXiv:1312.6120); `he` is He et al. 2015
+    (arXiv:1502.01852), `glorot` is Glorot & Bengio 2010.
+    """
+    if name == "orthogonal":
+        return keras.initializers.Orthogonal(gain, seed=seed)
+    if name == "he":
+        return keras.initializers.HeUniform(seed=seed)
+    if name == "glorot":
+        return keras.initializers.GlorotUniform(seed=seed)
+    raise ValueError(f"Unknown initializer {name!r}. Known: orthogonal, he, glorot.")
+
+
+def dense(
+    sizes: tuple[int, ...] = (64, 64),
+    activation: str = "relu",
+    layer_norm: bool = False,
+    init: str = "orthogonal",
+    seed: int | None = None,
+) -> keras.Layer:
+    """Returns fully connected layers; images are flattened first.
+
+    Args:
+        sizes: units of each layer.
+        activation: any Keras activation (relu, tanh, sigmoid, silu, ...).
+        layer_norm: normalise before each activation (Ba et al. 2016, arXiv:1607.06450).
+        init: kernel initialiser: orthogonal, he or glorot.
+        seed: of the initialisers.
+    """
+    layers: list[keras.Layer] = [keras.layers.Flatten(name="flatten")]
+    for i, units in enumerate(_sizes("sizes", sizes)):
+        kernel = initializer(init, seed=_offset(seed, i))
+        layers.append(keras.layers.Dense(units, kernel_initializer=kernel, name=f"dense_{i}"))
+        if layer_norm:
+            layers.append(keras.layers.LayerNormalization(name=f"norm_{i}"))
+        layers.append(keras.layers.Activation(activation, name=f"activation_{i}"))
+    return keras.Sequential(layers, name="dense_torso")
+
+
+def conv(
+    variant: str = "nature",
+    size: int | None = None,
+    activation: str = "relu",
+    max_pool: bool = False,
+    init: str = "he",
+    seed: int | None = None,
+) -> keras.Layer:
+    """Returns convolutions over images [height, width, channels], then one dense layer.
+
+    Args:
+        variant: `nature` (Mnih et al. 2015, for about 84x84) or `small` (for 10x10 to 28x28).
+        size: units of the dense layer; by default 512 for nature, 128 for small.
+        activation: any Keras activation.
+        max_pool: halve the image after each convolution of the small variant.
+        init: kernel initialiser: he, orthogonal or glorot.
+        seed: of the initialisers.
+    """
+    if variant not in ("nature", "small"):
+        raise ValueError(f"conv expects variant 'nature' or 'small', received {variant!r}.")
+    layers: list[keras.Layer] = [ImageChannels(name="channels")]
+    for i, (filters, kernel, stride) in enumerate(_NATURE if variant == "nature" else _SMALL):
+        layers.append(
+            keras.layers.Conv2D(
+                filters,
+                kernel,
+                stride,
+                activation=activation,
+                kernel_initializer=initializer(init, seed=_offset(seed, i)),
+                name=f"conv_{i}",
+            )
+        )
+        if max_pool:
+            layers.append(keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{i}"))
+    layers += [
+        keras.layers.Flatten(name="flatten"),
+        keras.layers.Dense(
+            size or (512 if variant == "nature" else 128),
+            activation=activation,
+            kernel_initializer=initializer(init, seed=_offset(seed, len(layers))),
+            name="dense",
+        ),
+    ]
+    return keras.Sequential(layers, name="conv_torso")
+
+
+def lstm(
+    units: int = 64,
+    encoder: tuple[int, ...] = (),
+    activation: str = "relu",
+    seed: int | None = None,
+) -> keras.Layer:
+    """Returns an LSTM (Hochreiter & Schmidhuber 1997) behind optional dense layers.
+
+    Args:
+        units: size of the memory.
+        encoder: units of the dense layers before it.
+        activation: of the encoder.
+        seed: of the initialisers.
+    """
+    cell = keras.layers.LSTMCell(units, name="lstm", **_recurrent_init(seed))
+    return Recurrent(cell, _encoder(encoder, activation, seed), name="lstm_torso")
+
+
+def gru(
+    units: int = 64,
+    encoder: tuple[int, ...] = (),
+    activation: str = "relu",
+    seed: int | None = None,
+) -> keras.Layer:
+    """Returns a GRU (Cho et al. 2014, arXiv:1406.1078) behind optional dense layers.
+
+    The arguments are those of `lstm`.
+    """
+    cell = keras.layers.GRUCell(units, name="gru", **_recurrent_init(seed))
+    return Recurrent(cell, _encoder(encoder, activation, seed), name="gru_torso")
+
+
+TORSOS = {"dense": dense, "conv": conv, "lstm": lstm, "gru": gru}
+
+
+@keras.saving.register_keras_serializable("rlzoo")
+class Recurrent(keras.Layer):
+    """A recurrent cell behind an encoder, itself a Keras RNN cell.
+
+    Args:
+        cell: any Keras RNN cell (LSTMCell, GRUCell, StackedRNNCells, ...).
+        encoder: any layer from observation to features; images are flattened without one.
+    """
+
+    def __init__(self, cell: keras.Layer, encoder: keras.Layer | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.cell = cell
+        self.encoder = encoder or keras.layers.Flatten(name="flatten")
+
+    @property
+    def state_size(self):
+        """Sizes of the cell's states, as Keras defines them."""
+        return self.cell.state_size
+
+    @property
+    def output_size(self):
+        """Size of the features."""
+        return self.cell.output_size
+
+    def build(self, input_shape):
+        """Builds the encoder, then the cell on its output."""
+        self.encoder.build(input_shape)
+        self.cell.build(self.encoder.compute_output_shape(input_shape))
+
+    def call(self, inputs, states):
+        """Returns the features [B, units] and the next states."""
+        return self.cell(self.encoder(inputs), states)
+
+    def get_initial_state(self, batch_size=None):
+        """Returns the states that an episode starts with."""
+        return self.cell.get_initial_state(batch_size)
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras."""
+        layers = {"cell": self.cell, "encoder": self.encoder}
+        serialized = {key: keras.saving.serialize_keras_object(x) for key, x in layers.items()}
+        return {**super().get_config(), **serialized}
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the layer that `get_config` described."""
+        for key in ("cell", "encoder"):
+            config[key] = keras.saving.deserialize_keras_object(config[key])
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable("rlzoo")
+class ImageChannels(keras.Layer):
+    """Gives an image [height, width] the channel axis that convolutions expect."""
+
+    def call(self, inputs):
+        """Returns [B, height, width, channels]."""
+        if len(inputs.shape) not in (3, 4):
+            raise ValueError(
+                "The conv torso expects images [height, width] or [height, width, channels], "
+                f"received observations of shape {tuple(inputs.shape[1:])}. Use --torso dense."
+            )
+        return inputs if len(inputs.shape) == 4 else keras.ops.expand_dims(inputs, -1)
+
+
+def is_recurrent(torso: keras.Layer) -> bool:
+    """Tells whether a torso is a Keras RNN cell, which carries a state."""
+    return hasattr(torso, "state_size")
+
+
+def _encoder(sizes, activation: str, seed: int | None) -> keras.Layer | None:
+    return dense(sizes, activation, seed=_offset(seed, 100)) if sizes else None
+
+
+def _recurrent_init(seed: int | None) -> dict:
+    return {
+        "kernel_initializer": initializer("glorot", seed=_offset(seed, 0)),
+        "recurrent_initializer": initializer("orthogonal", 1.0, seed=_offset(seed, 1)),
+    }
+
+
+def _sizes(name: str, sizes) -> tuple[int, ...]:
+    sizes = tuple(sizes) if isinstance(sizes, (list, tuple)) else (sizes,)
+    if not sizes or not all(isinstance(units, int) and units > 0 for units in sizes):
+        raise ValueError(f"Expected {name} as positive whole numbers like [64, 64], got {sizes}.")
+    return sizes
+
+
+def _offset(seed: int | None, by: int) -> int | None:
+    return None if seed is None else seed + by

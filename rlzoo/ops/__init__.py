@@ -1,0 +1,1 @@
+"""Pure functions: random numbers, schedules, returns, losses. No state, no Keras layers."""

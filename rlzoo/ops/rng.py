@@ -1,0 +1,61 @@
+"""Stateless random numbers that are the same in eager, graph and XLA code.
+
+A seed is an int32 tensor of shape [2] with non-negative entries. Integer draws agree between
+plain TensorFlow and XLA, float draws do not: every float here is built from 24 integer bits.
+"""
+
+import tensorflow as tf
+
+_NON_NEGATIVE = 0x7FFFFFFF
+_ONE_BELOW = 1.0 - 2.0**-23  # keeps a threshold under the total in float32
+
+
+def from_int(seed: int) -> tf.Tensor:
+    """Returns the seed [2] that stands for a Python integer in 0..2**62-1."""
+    if not 0 <= seed < 2**62:
+        raise ValueError(f"A seed must be in 0..2**62-1, received {seed}.")
+    return tf.constant([seed & _NON_NEGATIVE, seed >> 31], tf.int32)
+
+
+def fold_in(seed: tf.Tensor, data) -> tf.Tensor:
+    """Returns a seed [2] derived from `seed` and an integer, such as a counter."""
+    data = tf.cast(data, tf.int32)
+    return tf.random.experimental.stateless_fold_in(seed, data) & _NON_NEGATIVE
+
+
+def split(seed: tf.Tensor, num: int = 2) -> list[tf.Tensor]:
+    """Returns `num` independent seeds [2] derived from `seed`."""
+    return tf.unstack(_bits(seed, [num, 2]) & _NON_NEGATIVE)
+
+
+def uniform(seed: tf.Tensor, shape) -> tf.Tensor:
+    """Returns float32 draws from [0, 1), multiples of 2**-24."""
+    return tf.cast(_bits(seed, shape) & 0xFFFFFF, tf.float32) * 2.0**-24
+
+
+def integers(seed: tf.Tensor, shape, limit) -> tf.Tensor:
+    """Returns int32 draws from 0..limit-1; `limit` may be a tensor."""
+    limit = tf.cast(limit, tf.int32)
+    return tf.random.stateless_uniform(shape, seed, minval=0, maxval=limit, dtype=tf.int32)
+
+
+def categorical(seed: tf.Tensor, log_probs: tf.Tensor) -> tf.Tensor:
+    """Returns one index per row, drawn by inverting the cumulative distribution.
+
+    An index of probability zero (log-probability -inf) is never drawn.
+
+    Args:
+        seed: [2] int32.
+        log_probs: [N, A] float32, normalised over the last axis.
+
+    Returns:
+        [N] int32.
+    """
+    cumulative = tf.cumsum(tf.exp(log_probs), axis=-1)  # [N, A]
+    total = cumulative[:, -1:]
+    threshold = uniform(seed, tf.shape(total)) * _ONE_BELOW * total  # [N, 1]
+    return tf.argmax(cumulative > threshold, axis=-1, output_type=tf.int32)
+
+
+def _bits(seed: tf.Tensor, shape) -> tf.Tensor:
+    return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32)

@@ -1,0 +1,110 @@
+"""Numbers that change with the environment step: exploration rates and the like."""
+
+import dataclasses
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """The same value at every step."""
+
+    value: float
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the value as a float32 scalar."""
+        return tf.constant(self.value, tf.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """From `start` to `end` in a straight line over `steps`, then constant."""
+
+    start: float
+    end: float
+    steps: int  # environment steps
+
+    def __post_init__(self):
+        _check_positive("Linear", "steps", self.steps)
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the value at `step` as a float32 scalar."""
+        fraction = tf.minimum(tf.cast(step, tf.float32) / float(self.steps), 1.0)
+        return self.start + fraction * (self.end - self.start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exponential:
+    """From `start` towards `end`, the distance halved every `half_life` steps."""
+
+    start: float
+    end: float
+    half_life: float  # environment steps
+
+    def __post_init__(self):
+        _check_positive("Exponential", "half_life", self.half_life)
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the value at `step` as a float32 scalar."""
+        halvings = tf.cast(step, tf.float32) / float(self.half_life)
+        return self.end + (self.start - self.end) * tf.pow(2.0, -halvings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Piecewise:
+    """Straight lines between `values` at `boundaries`, constant outside them."""
+
+    boundaries: tuple[int, ...]  # environment steps, increasing
+    values: tuple[float, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "boundaries", tuple(self.boundaries))
+        object.__setattr__(self, "values", tuple(self.values))
+        pairs = zip(self.boundaries, self.boundaries[1:], strict=False)
+        increasing = all(low < high for low, high in pairs)
+        if not self.boundaries or len(self.boundaries) != len(self.values) or not increasing:
+            raise ValueError(
+                "Piecewise expects as many values as boundaries, the boundaries increasing, "
+                f"received boundaries={self.boundaries}, values={self.values}."
+            )
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the value at `step` as a float32 scalar."""
+        step = tf.cast(step, tf.float32)
+        value = tf.constant(self.values[0], tf.float32)
+        knots = list(zip(self.boundaries, self.values, strict=True))
+        for (left, low), (right, high) in zip(knots, knots[1:], strict=False):
+            fraction = tf.clip_by_value((step - left) / (right - left), 0.0, 1.0)
+            value += fraction * (high - low)
+        return value
+
+
+Schedule = Constant | Linear | Exponential | Piecewise
+
+SCHEDULES = {
+    "constant": Constant,
+    "linear": Linear,
+    "exponential": Exponential,
+    "piecewise": Piecewise,
+}
+
+
+def as_schedule(value) -> Schedule:
+    """Returns `value` itself if it is callable, else the constant schedule of a number."""
+    return value if callable(value) else Constant(float(value))
+
+
+def levels(value) -> tuple[float, ...]:
+    """Returns the values that bound a number or one of our schedules; () for other callables."""
+    if isinstance(value, (Linear, Exponential)):
+        return (value.start, value.end)
+    if isinstance(value, Piecewise):
+        return value.values
+    if isinstance(value, Constant):
+        return (value.value,)
+    return () if callable(value) else (value,)
+
+
+def _check_positive(owner: str, field: str, value) -> None:
+    if not value > 0:
+        raise ValueError(f"{owner} expects {field} > 0, received {value}.")

@@ -1,0 +1,89 @@
+"""Experience replay: a ring of transitions in TensorFlow variables (Lin 1992)."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from rlzoo.ops import rng
+from rlzoo.types import Chunk, EnvSpec
+
+
+class Transitions(NamedTuple):
+    """A batch of B single steps."""
+
+    obs: Any  # [B, ...] in the environment's dtype
+    action: Any  # [B] int32
+    reward: Any  # [B] float32
+    discount: Any  # [B] float32: 0 where terminated, else 1
+    next_obs: Any  # [B, ...] the true successor, also at an episode's end
+
+
+class Replay:
+    """The last `capacity` transitions, sampled uniformly with replacement.
+
+    Everything lives in `tf.Variable`s, updated in place inside compiled functions, so the cost
+    of a call does not grow with the capacity. Observations keep the environment's dtype.
+
+    Args:
+        spec: the environment's `EnvSpec`.
+        capacity: number of transitions kept, >= 1.
+
+    Raises:
+        ValueError: the ring would take more than 80 % of the memory that is free now.
+    """
+
+    def __init__(self, spec: EnvSpec, capacity: int):
+        if capacity < 1:
+            raise ValueError(f"replay_capacity must be at least 1, received {capacity}.")
+        _check_memory(self.predicted_bytes(spec, capacity), capacity)
+        self.capacity = capacity
+        obs = ((capacity, *spec.obs_shape), spec.obs_dtype)
+        fields = Transitions(obs, ((capacity,), "int32"), *2 * [((capacity,), "float32")], obs)
+        self.rows = Transitions(*(tf.Variable(tf.zeros(*field), trainable=False) for field in fields))
+        self.added = tf.Variable(0, dtype=tf.int64, trainable=False)  # in all, not capped
+
+    @staticmethod
+    def predicted_bytes(spec: EnvSpec, capacity: int) -> int:
+        """Returns the memory in bytes that a ring of `capacity` transitions takes."""
+        obs = int(np.prod(spec.obs_shape)) * np.dtype(spec.obs_dtype).itemsize
+        return capacity * (2 * obs + 3 * 4)
+
+    @property
+    def size(self) -> tf.Tensor:
+        """The number of transitions held, [] int64."""
+        return tf.minimum(self.added, self.capacity)
+
+    def add(self, chunk: Chunk) -> None:
+        """Adds the T * N steps of a chunk, overwriting the oldest."""
+        count = chunk.reward.shape[0] * chunk.reward.shape[1]
+        if count > self.capacity:
+            raise ValueError(
+                f"A chunk of {count} steps does not fit replay_capacity={self.capacity}: "
+                "raise the capacity, or lower train_every or num_envs."
+            )
+        index = (self.added + tf.range(count, dtype=tf.int64)) % self.capacity
+        for row, field in zip(self.rows, Transitions._fields, strict=True):
+            value = getattr(chunk, field)
+            row.scatter_nd_update(index[:, None], tf.reshape(value, (count, *row.shape[1:])))
+        self.added.assign_add(count)
+
+    def sample(self, batch_size: int, seed: tf.Tensor) -> Transitions:
+        """Returns `batch_size` transitions, each drawn uniformly from those held."""
+        index = rng.integers(seed, [batch_size], self.size)
+        return Transitions(*(tf.gather(row, index) for row in self.rows))
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """Returns the state to be saved, by name."""
+        return {**self.rows._asdict(), "added": self.added}
+
+
+def _check_memory(wanted: int, capacity: int) -> None:
+    free = psutil.virtual_memory().available
+    if wanted > 0.8 * free:
+        raise ValueError(
+            f"replay_capacity={capacity} needs {wanted / 2**20:.0f} MiB, more than 80 % of the "
+            f"{free / 2**20:.0f} MiB that are free: lower replay_capacity to "
+            f"{int(0.8 * free * capacity / wanted)} or less."
+        )

@@ -1,0 +1,126 @@
+"""Files that survive a crash: writes that happen wholly or not at all, one run per folder."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import socket
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+TEMPORARY = ".tmp-"  # what a killed process may leave behind starts with this
+LOCK = "run.lock"
+
+_held: set[int] = set()
+
+
+def temporary_path(directory: Path) -> Path:
+    """Returns an unused path in `directory`, on the same file system as its final place."""
+    return directory / f"{TEMPORARY}{uuid.uuid4().hex}"
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Removes what a killed writer left in `directory`. Only its one writer may call this."""
+    for path in directory.glob(f"{TEMPORARY}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def fsync(path: Path) -> None:
+    """Forces a file, or the names in a directory, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """Yields a text file that takes the place of `path` when the block ends without an error."""
+    temporary = temporary_path(path.parent)
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        fsync(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def lock(run_dir: Path) -> Iterator[None]:
+    """Holds a run folder for this process, and clears what a killed one left in it.
+
+    The kernel's lock on the open file counts, not the file's existence: it ends with its
+    process however that dies, so a stale lock cannot be, and no process id is trusted. The
+    text in the file is there for the message only.
+
+    Raises:
+        ValueError: another process holds the folder.
+    """
+    run_dir = Path(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / LOCK
+    descriptor = _acquire(path)
+    _held.add(descriptor)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        for directory in (run_dir, run_dir / "checkpoints"):
+            remove_temporaries(directory)
+        yield
+    finally:
+        if descriptor in _held:  # not in a forked child
+            with contextlib.suppress(OSError):
+                path.unlink()  # while it is still ours
+            _held.discard(descriptor)
+            os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                warnings.warn(
+                    f"{path.parent}: this file system has no locks, so a second run in the "
+                    "same folder would not be noticed.",
+                    stacklevel=4,
+                )
+                return descriptor
+            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            raise ValueError(
+                f"{path.parent} is in use by {owner or 'another process'}. "
+                "Wait until it ends, stop it, or choose another run folder."
+            ) from None
+        # The holder before us may have removed the name that we opened: then try again.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        os.close(descriptor)
+
+
+def _forget_after_fork() -> None:
+    # A forked worker that outlives its parent must not keep the parent's lock.
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,451 @@
+"""What a run shows and leaves behind: TensorBoard events, `metrics.csv`, progress, curve, summary.
+
+`metrics.csv` has one row per value: `step,wall_time,tag,value`. In pandas:
+`pd.read_csv("metrics.csv").pivot(index="step", columns="tag", values="value")`.
+"""
+
+import collections
+import csv
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import yaml
+
+from rlzoo.train.files import replacing
+
+METRICS = "metrics.csv"
+
+_COLUMNS = ["step", "wall_time", "tag", "value"]
+_FLUSH_SECONDS = 2.0
+_BAR_SECONDS = 0.2
+_LINE_SECONDS = 5.0
+_RECENT_EPISODES = 100
+
+
+class RunLog:
+    """Writes a run's metrics to its folder and its progress to standard error.
+
+    Rows reach the disk every few seconds, at `flush` and at `close`. Episodes are written as
+    means over a log window, so that neither files nor memory grow with millions of them.
+    Nothing here reads the environment's variables.
+
+    Args:
+        run_dir: the run's folder.
+        total_steps: environment steps at which the run ends.
+        quiet: show nothing.
+        start_step: the step to go on from. Later rows of `metrics.csv` are removed and
+            TensorBoard is told to drop them, so nothing shows twice.
+    """
+
+    def __init__(
+        self, run_dir: Path, total_steps: int, *, quiet: bool = False, start_step: int = 0
+    ):
+        run_dir = Path(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        _cut_metrics(run_dir / METRICS, start_step)
+        self._metrics = open(run_dir / METRICS, "a", encoding="utf-8", newline="")  # noqa: SIM115
+        self._rows = csv.writer(self._metrics, lineterminator="\n")
+        self._events = _Events(run_dir, start_step)
+        self._screen = _screen(total_steps, quiet)
+        self._total_steps = total_steps
+        self._step = start_step
+        self._flushed = time.monotonic()
+        self._logged = (time.monotonic(), start_step)
+        self._returns: collections.deque[float] = collections.deque(maxlen=_RECENT_EPISODES)
+        self._window = _Window()
+        self._evaluation = ""
+        self._speed = _Speed()
+        self._shown = (-math.inf, -1, False)  # time, step, was there a return to show
+        self._fields: dict[str, Any] = {}
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes metrics, with the mean return and length of the episodes since the last call.
+
+        `time/steps_per_second` is added unless it is among `values`.
+        """
+        now = time.monotonic()
+        since, from_step = self._logged
+        rows = {**self._window.means()}
+        if step > from_step and now > since:
+            rows["time/steps_per_second"] = (step - from_step) / (now - since)
+        self._window = _Window()
+        self._logged = (now, step)
+        self._write(step, {**rows, **values})
+
+    def episode(self, step: int, episode_return: float, length: int) -> None:
+        """Takes note of a finished episode; `scalars` writes it."""
+        self._step = step
+        self._returns.append(float(episode_return))
+        self._window.add(float(episode_return), int(length))
+
+    def evaluation(self, step: int, mean: float, std: float, episodes: int) -> None:
+        """Writes an evaluation: mean and standard deviation of the return of some episodes."""
+        self._evaluation = f"{_text(mean)} ± {_text(std)} ({episodes} episodes)"
+        self._write(step, {"eval/return": mean, "eval/return_std": std})
+
+    def progress(self, step: int, **fields: Any) -> None:
+        """Shows how far the run is, with any fields (`loss`, `epsilon`). Mostly does nothing.
+
+        A bar on a terminal, else a line at once, one with the first return, then one in 5 s.
+        """
+        self._step = step
+        self._fields = fields
+        now = time.monotonic()
+        self._speed.add(now, step)
+        shown, _, with_return = self._shown
+        first_return = bool(self._returns) and not with_return
+        if self._screen and (now - shown >= self._screen.seconds or first_return):
+            self._show(now)
+
+    def message(self, text: str) -> None:
+        """Shows a line, such as `Compiling ...`."""
+        if self._screen:
+            self._screen.say(text)
+
+    def hparams(self, config: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Writes a run's hyperparameters and results for TensorBoard's HParams tab."""
+        self._events.hparams(config)
+        self._write(self._step, metrics)
+        self.flush()
+
+    def flush(self) -> None:
+        """Brings all rows to the files: call it before a checkpoint, so that none is lost."""
+        self._metrics.flush()
+        self._events.flush()
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Shows the last progress and closes the files. A second call does nothing."""
+        if self._metrics.closed:
+            return
+        if self._screen:
+            if self._shown[1] not in (-1, self._step):
+                self._show(time.monotonic())
+            self._screen.close()
+        self._metrics.close()
+        self._events.close()
+
+    def _write(self, step: int, values: Mapping[str, float]) -> None:
+        self._step = step
+        now = time.time()
+        values = {tag: float(value) for tag, value in values.items()}
+        self._rows.writerows([step, f"{now:.3f}", tag, value] for tag, value in values.items())
+        self._events.scalars(step, now, values)
+        if time.monotonic() - self._flushed >= _FLUSH_SECONDS:
+            self.flush()
+
+    def _show(self, now: float) -> None:
+        speed = self._speed.value()
+        status = []
+        if speed:
+            status += [f"{speed:,.0f} steps/s", _time_left(self._total_steps - self._step, speed)]
+        if self._returns:
+            status.append(f"return {_text(np.mean(self._returns))}")
+        if self._evaluation:
+            status.append(f"evaluation {self._evaluation}")
+        status += [f"{name} {_text(v)}" for name, v in self._fields.items() if v is not None]
+        if self._screen:
+            self._screen.show(self._step, "  ".join(status))
+        self._shown = (now, self._step, bool(self._returns))
+
+
+def draw_curve(run_dir: Path, title: str | None = None) -> Path:
+    """Draws the returns in `metrics.csv` against environment steps, to `curve.png`.
+
+    Args:
+        run_dir: the run's folder.
+        title: by default the agent and the environment in `config.yaml`.
+
+    Returns:
+        The picture's path.
+    """
+    from matplotlib.figure import Figure  # slow to import, and only needed here
+
+    run_dir = Path(run_dir)
+    train, mean, std = (
+        _series(run_dir / METRICS, tag)
+        for tag in ("episode/return", "eval/return", "eval/return_std")
+    )
+    figure = Figure(figsize=(9, 5.6), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    if train.size:
+        axes.plot(*train.T, color="tab:blue", alpha=0.3, linewidth=1, label="training")
+        axes.plot(
+            train[:, 0], _smooth(train[:, 1]), color="tab:blue", linewidth=2.2,
+            label="training, smoothed",
+        )  # fmt: skip
+    if mean.size:
+        spread = dict(std)
+        axes.errorbar(
+            mean[:, 0], mean[:, 1], [spread.get(step, 0.0) for step in mean[:, 0]],
+            color="tab:orange", marker="o", markersize=5, linewidth=1.2, elinewidth=1, capsize=3,
+            label="evaluation, mean ± standard deviation",
+        )  # fmt: skip
+    if train.size or mean.size:
+        axes.legend(loc="best", framealpha=0.9)
+    else:
+        axes.text(0.5, 0.5, "no finished episode", ha="center", transform=axes.transAxes)
+    axes.set_title(_title(run_dir) if title is None else title)
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("return of an episode")
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    path = run_dir / "curve.png"
+    with replacing(path) as file:
+        figure.savefig(file.buffer, format="png")
+    return path
+
+
+def write_summary(run_dir: Path, summary: Mapping[str, Any]) -> Path:
+    """Writes `summary.json`; what is not a finite number becomes null, as JSON has no NaN."""
+    path = Path(run_dir) / "summary.json"
+    with replacing(path) as file:
+        json.dump(_plain(summary), file, indent=2, allow_nan=False)
+        file.write("\n")
+    return path
+
+
+# --- metrics.csv ---
+
+
+def _metric_rows(path: Path) -> Iterator[list[str]]:
+    """Yields the whole rows of a metrics file; a row that a killed process tore is left out."""
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        for line in file:
+            if "\0" in line:  # what a power cut may leave
+                continue
+            row = next(csv.reader([line]), [])
+            if line.endswith("\n") and len(row) == len(_COLUMNS) and row[0].isdecimal():
+                yield row
+
+
+def _cut_metrics(path: Path, last_step: int) -> None:
+    with replacing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        if path.exists():
+            writer.writerows(row for row in _metric_rows(path) if int(row[0]) <= last_step)
+
+
+def _series(path: Path, tag: str) -> np.ndarray:
+    rows = _metric_rows(path) if path.exists() else ()
+    points = [(int(step), float(value)) for step, _, t, value in rows if t == tag]
+    return np.array(points, np.float64).reshape(-1, 2)  # [points, 2]
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Returns the mean over a centred window, a tenth of the curve wide."""
+    width = max(1, len(values) // 20) * 2 + 1
+    kernel = np.ones(width)
+    known = np.isfinite(values)
+    total = np.convolve(np.where(known, values, 0.0), kernel, "full")
+    count = np.convolve(known.astype(float), kernel, "full")
+    middle = slice(width // 2, width // 2 + len(values))
+    return total[middle] / np.maximum(count[middle], 1)
+
+
+def _title(run_dir: Path) -> str:
+    config = run_dir / "config.yaml"
+    values = yaml.safe_load(config.read_text(encoding="utf-8")) if config.exists() else None
+    if isinstance(values, dict) and "agent" in values and "env" in values:
+        return f"{values['agent']} on {values['env']}"
+    return run_dir.name
+
+
+# --- TensorBoard ---
+
+
+class _Events:
+    """A TensorBoard event file. Such a file is a sequence of `Event` records."""
+
+    def __init__(self, run_dir: Path, start_step: int):
+        import tensorflow as tf
+
+        self._event, self._summary = tf.compat.v1.Event, tf.compat.v1.Summary
+        # TensorBoard reads files in the order of their names, which start with their time.
+        earlier = sorted(run_dir.glob("events.out.tfevents.*"))
+        newest = earlier[-1].name.split(".")[3] if earlier else ""
+        stamp = max(int(time.time()), int(newest) + 1 if newest.isdecimal() else 0)
+        path = run_dir / f"events.out.tfevents.{stamp:010d}.rlzoo"
+        self._file = tf.io.TFRecordWriter(str(path))
+        self._write(self._event(wall_time=time.time(), file_version="brain.Event:2"))
+        if earlier:  # TensorBoard drops what earlier files hold from this step on
+            start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+            self._write(self._event(wall_time=time.time(), step=start_step + 1, session_log=start))
+        self.flush()
+
+    def scalars(self, step: int, wall_time: float, values: Mapping[str, float]) -> None:
+        if values:
+            tagged = [self._summary.Value(tag=t, simple_value=v) for t, v in values.items()]
+            summary = self._summary(value=tagged)
+            self._write(self._event(wall_time=wall_time, step=step, summary=summary))
+
+    def hparams(self, config: Mapping[str, Any]) -> None:
+        from tensorboard.plugins.hparams import api
+
+        plain = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in config.items()}
+        # By way of bytes: TensorBoard's class for a summary may not be TensorFlow's.
+        summary = self._summary.FromString(api.hparams_pb(plain).SerializeToString())
+        self._write(self._event(wall_time=time.time(), summary=summary))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, event: Any) -> None:
+        self._file.write(event.SerializeToString())
+
+
+# --- the screen ---
+
+
+class _Screen(Protocol):
+    seconds: float  # least time between two showings
+
+    def show(self, step: int, status: str) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Lines:
+    """Plain lines on standard error."""
+
+    seconds = _LINE_SECONDS
+
+    def __init__(self, total_steps: int):
+        self._total_steps = total_steps
+
+    def show(self, step: int, status: str) -> None:
+        percent = 100 * step // max(self._total_steps, 1)
+        self.say(f"step {step:,}/{self._total_steps:,} ({percent} %)  {status}".rstrip())
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class _Bar:
+    """A bar on a terminal. It is redrawn by calls only: no thread that takes time from training."""
+
+    seconds = _BAR_SECONDS
+
+    def __init__(self, total_steps: int):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
+
+        count = "step {task.completed:,.0f}/{task.total:,.0f}"
+        self._progress = Progress(
+            TextColumn(count, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=20),
+            TextColumn(
+                "{task.fields[status]}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
+            console=Console(stderr=True),
+            auto_refresh=False,
+            expand=True,
+            redirect_stdout=sys.stdout.isatty(),  # else it is a pipe or a file: leave it alone
+        )
+        self._task = self._progress.add_task("", total=total_steps, status="")
+
+    def show(self, step: int, status: str) -> None:
+        self._progress.start()  # does nothing the second time
+        self._progress.update(self._task, completed=step, status=status, refresh=True)
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def _screen(total_steps: int, quiet: bool) -> _Screen | None:
+    if quiet:
+        return None
+    from rich.console import Console
+
+    terminal = sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
+    return _Bar(total_steps) if terminal else _Lines(total_steps)
+
+
+# --- small things ---
+
+
+class _Window:
+    """Sums of the episodes since the last log row."""
+
+    def __init__(self):
+        self.count, self.returns, self.lengths = 0, 0.0, 0
+
+    def add(self, episode_return: float, length: int) -> None:
+        self.count += 1
+        self.returns += episode_return
+        self.lengths += length
+
+    def means(self) -> dict[str, float]:
+        if not self.count:
+            return {}
+        return {
+            "episode/return": self.returns / self.count,
+            "episode/length": self.lengths / self.count,
+        }
+
+
+class _Speed:
+    """Steps per second over the last 10 s or so."""
+
+    def __init__(self):
+        self._points: collections.deque[tuple[float, int]] = collections.deque(maxlen=20)
+
+    def add(self, now: float, step: int) -> None:
+        if not self._points or now - self._points[-1][0] >= 0.5:
+            self._points.append((now, step))
+
+    def value(self) -> float:
+        (t0, step0), (t1, step1) = self._points[0], self._points[-1]
+        return (step1 - step0) / (t1 - t0) if t1 > t0 else 0.0
+
+
+def _time_left(steps: int, speed: float) -> str:
+    seconds = max(0, round(steps / speed))
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    if hours:
+        return f"{hours} h {minutes} min left"
+    return f"{minutes} min {seconds % 60} s left" if minutes else f"{seconds} s left"
+
+
+def _text(value: Any) -> str:
+    return f"{float(value):.4g}" if isinstance(value, int | float | np.number) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,429 @@
+"""What both kinds of vector environment share: episodes, seeds, checks, faults, state."""
+
+import array
+import collections
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from rlzoo.envs.spaces import learner_spec, warn_if_inexact
+from rlzoo.types import EnvSpec, TimeStep
+
+MakeEnv = Callable[[], gymnasium.Env]
+
+_MAX_REWARD = float(np.finfo(np.float32).max)
+_MAX_RESTARTS = 3  # per environment, within
+_RESTART_WINDOW = 3600.0  # seconds
+
+
+class Fault(NamedTuple):
+    """What went wrong in one environment."""
+
+    error: Exception
+    trace: str = ""  # the worker's traceback, if it happened in another process
+
+
+class Slot:
+    """One environment as the learner sees it: actions and observations counted from 0."""
+
+    def __init__(self, make: MakeEnv, obs_space: spaces.Space, action_space: spaces.Space):
+        self._make = make
+        self._spaces = (obs_space, action_space)
+        self._first_action = int(getattr(action_space, "start", 0))
+        self._first_obs = int(getattr(obs_space, "start", 0))
+        self._num_states = int(getattr(obs_space, "n", 0))
+        self._shape = obs_space.shape
+        self._seen = self._seen_box if isinstance(obs_space, spaces.Box) else self._seen_discrete
+        self.env: gymnasium.Env | None = None
+        self._step: Callable[[int], tuple[Any, ...]]
+
+    def reset(self, seed: int, remake: bool = False) -> Any:
+        """Starts the episode with this seed, if asked in an environment made anew."""
+        if remake or self.env is None:
+            self._step = self._open().step
+        obs, _ = self.env.reset(seed=seed)  # type: ignore[union-attr]
+        return self._seen(obs)
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool]:
+        """Returns observation, reward, terminated, truncated."""
+        obs, reward, terminated, truncated, _ = self._step(action + self._first_action)
+        if not -_MAX_REWARD <= reward <= _MAX_REWARD:
+            raise ValueError(f"reward is {reward!r}, expected a finite number")
+        return self._seen(obs), reward, terminated, truncated
+
+    def close(self) -> None:
+        """Closes the environment, if there is one."""
+        if self.env is not None:
+            with contextlib.suppress(Exception):  # a broken environment may not close either
+                self.env.close()
+            self.env = None
+
+    def _open(self) -> gymnasium.Env:
+        self.close()
+        self.env = self._make()
+        found = (self.env.observation_space, self.env.action_space)
+        if found != self._spaces:
+            raise ValueError(f"spaces changed between environments: {self._spaces}, then {found}")
+        return self.env
+
+    def _seen_box(self, obs: Any) -> Any:
+        if np.shape(obs) != self._shape:
+            raise ValueError(f"obs has shape {np.shape(obs)}, its space says {self._shape}")
+        return obs
+
+    def _seen_discrete(self, obs: Any) -> int:
+        state = int(obs) - self._first_obs
+        if not 0 <= state < self._num_states:
+            raise ValueError(f"obs {obs!r} is not in its space {self._spaces[0]}")
+        return state
+
+
+class Envs:
+    """What both kinds share: episodes, seeds, checks, faults, state. See `make_envs`.
+
+    Attributes:
+        spec: what the learner sees.
+        name: the environment's id, for messages.
+        num_envs: N.
+        obs_space: the observation space of one environment, unmapped.
+        action_space: its action space, unmapped.
+        max_episode_steps: its time limit or None.
+        lost: [N] bool, rows of the last step that hold no transition: the environment failed
+            there, or was dropped before. Such a row says truncated, with reward 0 and the
+            last good observation as `final_obs`; do not learn from it.
+        retired: [N] bool, environments dropped for good.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: MakeEnv,
+        num_envs: int,
+        seed: int,
+        on_env_error: str,
+        probe: gymnasium.Env,
+    ):
+        self.name = name
+        self.num_envs = num_envs
+        self.obs_space = probe.observation_space
+        self.action_space = probe.action_space
+        self.max_episode_steps = _time_limit(probe)
+        self.spec: EnvSpec = learner_spec(self.obs_space, self.action_space, self.max_episode_steps)
+        warn_if_inexact(self.obs_space)
+        self.lost = np.zeros(num_envs, bool)
+        self.retired = np.zeros(num_envs, bool)
+        self._make = make
+        self._seed = seed
+        self._on_env_error = on_env_error
+        self._obs = np.zeros((num_envs, *self.spec.obs_shape), self.spec.obs_dtype)
+        self._may_be_non_finite = self._obs.dtype.kind == "f"
+        self._episode = [-1] * num_envs
+        self._log_type = "B" if self.spec.num_actions <= 256 else "L"
+        self._log = [array.array(self._log_type) for _ in range(num_envs)]
+        self._in_use = list(range(num_envs))  # those not retired
+        self._waiting = set(self._in_use)  # those that must be reset before their next step
+        self._remake: set[int] = set()  # those whose environment is to be made anew at reset
+        self._restarts = [collections.deque[float]() for _ in range(num_envs)]
+
+    @property
+    def episodes(self) -> np.ndarray:
+        """[N] int64: the index of the current episode of each, -1 before the first."""
+        return np.array(self._episode, np.int64)
+
+    def episode_seed(self, index: int) -> int:
+        """Returns the seed that environment `index` was last reset with."""
+        entropy = (self._seed, index, max(self._episode[index], 0))
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+    def reset(self, mask: Any = None) -> np.ndarray:
+        """Starts the next episode where `mask` [N] bool says so, everywhere if it is None.
+
+        Returns:
+            [N, ...] the current observations; those not reset keep theirs.
+        """
+        chosen = self._in_use
+        if mask is not None:
+            mask = self._checked_mask(mask, "mask")
+            chosen = [i for i in chosen if mask[i]]
+        return self._start(chosen)
+
+    def step(self, action: Any, active: Any = None) -> TimeStep:
+        """Steps all environments, or those where `active` [N] bool says so.
+
+        With `active` None, an environment whose episode has ended is reset at once: `obs` is
+        the first observation of its next episode. With `active` given, it is left where it
+        ended until `reset(mask)`, and inactive rows hold their current observation, reward 0
+        and False.
+
+        Args:
+            action: [N] integers, 0 to num_actions - 1.
+            active: [N] bool or None.
+
+        Returns:
+            The step, in arrays that are written to by nobody later.
+
+        Raises:
+            ValueError: actions of the wrong shape, type or range, or a step that needs a
+                reset first.
+        """
+        actions = self._checked_actions(action)
+        stepped = self._in_use
+        asked = None
+        if active is not None:
+            asked = self._checked_mask(active, "active")
+            stepped = [i for i in stepped if asked[i]]
+        if self._waiting and not self._waiting.isdisjoint(stepped):
+            late = sorted(self._waiting.intersection(stepped))
+            raise ValueError(f"environments {late} have no running episode: call reset first")
+
+        final_obs = self._obs.copy()
+        reward = np.zeros(self.num_envs, np.float32)
+        terminated = np.zeros(self.num_envs, bool)
+        truncated = np.zeros(self.num_envs, bool)
+        faults, ended = self._step_envs(stepped, actions, final_obs, reward, terminated, truncated)
+        if self._may_be_non_finite and not np.isfinite(final_obs).all():
+            self._find_non_finite(stepped, final_obs, faults)
+        self.lost = self.retired.copy()
+        if faults:
+            for i, fault in faults.items():
+                self._tolerate(i, fault, actions[i])
+                final_obs[i] = self._obs[i]
+                reward[i] = 0.0
+                terminated[i] = False
+                self.lost[i] = truncated[i] = True
+            ended = [i for i in {*ended, *faults} if not self.retired[i]]
+        if len(self._in_use) < self.num_envs:
+            truncated |= self.retired if asked is None else self.retired & asked
+        for i in stepped:
+            if i not in faults:
+                self._log[i].append(actions[i])
+
+        self._obs = final_obs
+        if ended and asked is None:
+            self._start(ended)
+        else:
+            self._waiting.update(ended)
+        return TimeStep(self._obs, reward, terminated, truncated, final_obs)
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what brings every environment back: its episode and the actions since.
+
+        JSON-able; the actions are counted from 0.
+        """
+        return {
+            "episode": list(self._episode),
+            "actions": [log.tolist() for log in self._log],
+            "retired": [bool(retired) for retired in self.retired],
+        }
+
+    def set_state(self, state: dict[str, Any], expected_obs: Any = None) -> np.ndarray:
+        """Brings back a state by resetting with the same seeds and replaying the actions.
+
+        Args:
+            state: from `get_state`, of as many environments with the same seed.
+            expected_obs: [N, ...] the observations they should end up with; a warning tells
+                if they do not.
+
+        Returns:
+            [N, ...] the current observations.
+
+        Raises:
+            ValueError: a state that is not of these environments.
+        """
+        episode, actions, retired = self._checked_state(state)
+        self.retired = np.array(retired, bool)
+        self._in_use = [i for i in range(self.num_envs) if not retired[i]]
+        self._waiting = set(self._in_use)
+        started = [i for i in self._in_use if episode[i] >= 0]
+        self._episode = [index - 1 if i in started else index for i, index in enumerate(episode)]
+        self._start(started)
+        early: set[int] = set()
+        for t in range(max(map(len, actions))):
+            due = [i for i in started if t < len(actions[i])]
+            early.update(self._waiting.intersection(due))
+            active = np.zeros(self.num_envs, bool)
+            active[[i for i in due if i not in self._waiting]] = True
+            now = [actions[i][t] if active[i] else 0 for i in range(self.num_envs)]
+            self.step(np.array(now, np.int64), active)
+        self.lost = self.retired.copy()
+        obs = self._obs
+        if expected_obs is not None:
+            expected = np.asarray(expected_obs)
+            early.update(i for i in started if not np.array_equal(obs[i], expected[i]))
+        if early:
+            warnings.warn(
+                f"{self.name}: environments {sorted(early)} did not come back to the state they "
+                "were saved in: they are not deterministic given the reset seed, so this run "
+                "will not repeat exactly",
+                stacklevel=2,
+            )
+        if over := sorted(self._waiting.intersection(early)):
+            obs = self._start(over)
+        return obs.copy()
+
+    def close(self) -> None:
+        """Closes every environment. May be called again."""
+        raise NotImplementedError
+
+    # What the two kinds do in their own way. Both write the rows in `indices` of the arrays,
+    # and leave it to their caller to judge what is written where a fault is returned.
+
+    def _reset_envs(
+        self, indices: Sequence[int], seeds: Sequence[int], obs: np.ndarray
+    ) -> dict[int, Fault]:
+        raise NotImplementedError
+
+    def _step_envs(
+        self,
+        indices: Sequence[int],
+        actions: Sequence[int],
+        obs: np.ndarray,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+    ) -> tuple[dict[int, Fault], list[int]]:
+        raise NotImplementedError
+
+    def _start(self, indices: Sequence[int]) -> np.ndarray:
+        """Starts the next episode of some, going on to the one after where the reset fails."""
+        obs = self._obs.copy()
+        while indices:
+            for i in indices:
+                self._episode[i] += 1
+                self._log[i] = array.array(self._log_type)
+            faults = self._reset_envs(indices, [self.episode_seed(i) for i in indices], obs)
+            if self._may_be_non_finite and not np.isfinite(obs).all():
+                self._find_non_finite(indices, obs, faults)
+            for i in indices:
+                self._remake.discard(i)
+                self._waiting.discard(i)
+            for i, fault in faults.items():
+                self._waiting.add(i)
+                obs[i] = self._obs[i]
+                self._tolerate(i, fault, None)
+            indices = [i for i in faults if not self.retired[i]]
+        self._obs = obs
+        return obs
+
+    def _find_non_finite(
+        self, indices: Sequence[int], obs: np.ndarray, faults: dict[int, Fault]
+    ) -> None:
+        for i in indices:
+            if i not in faults and not np.isfinite(obs[i]).all():
+                where = np.argwhere(~np.isfinite(obs[i]))[0].tolist()
+                value = obs[i][tuple(where)]
+                faults[i] = Fault(ValueError(f"obs{where} is {value}, expected finite numbers"))
+
+    def _tolerate(self, index: int, fault: Fault, action: int | None) -> None:
+        """Acts on a fault as `on_env_error` says: raises it, or plans to go on without."""
+        what = self._describe(index, action)
+        error = fault.error
+        if self._on_env_error == "restart" and self._may_restart(index):
+            self._remake.add(index)
+            warnings.warn(f"{what}: {error!r}. Restarting it.", RuntimeWarning, stacklevel=4)
+            return
+        if self._on_env_error == "drop":
+            self.retired[index] = True
+            self._in_use = [i for i in self._in_use if i != index]
+            self._waiting.discard(index)
+            if self._in_use:
+                warnings.warn(f"{what}: {error!r}. Dropping it.", RuntimeWarning, stacklevel=4)
+                return
+            what += ". No environment is left"
+        if self._on_env_error == "restart":
+            what += f". It was restarted {_MAX_RESTARTS} times within an hour already"
+        if isinstance(error, ValueError) and len(error.args) == 1:
+            error.args = (f"{what}: {error}",)
+        else:
+            _add_note(error, what)
+        _add_note(error, self._how_to_replay(index, action))
+        if fault.trace:
+            _add_note(error, f"In the worker process:\n{fault.trace}")
+        raise error
+
+    def _describe(self, index: int, action: int | None) -> str:
+        step = 0 if action is None else len(self._log[index]) + 1
+        doing = "at reset" if action is None else f"on action {self._env_action(action)}"
+        return (
+            f"{self.name}, environment {index}, episode {self._episode[index]} "
+            f"(seed {self.episode_seed(index)}), step {step}, {doing}"
+        )
+
+    def _how_to_replay(self, index: int, action: int | None) -> str:
+        actions = [self._env_action(a) for a in self._log[index]]
+        actions += [] if action is None else [self._env_action(action)]
+        shown = str(actions) if len(actions) <= 100 else f"the {len(actions)} of get_state()"
+        return f"To replay: env.reset(seed={self.episode_seed(index)}), then the actions {shown}"
+
+    def _env_action(self, action: int) -> int:
+        return action + int(getattr(self.action_space, "start", 0))
+
+    def _may_restart(self, index: int) -> bool:
+        now = time.monotonic()
+        restarts = self._restarts[index]
+        while restarts and now - restarts[0] > _RESTART_WINDOW:
+            restarts.popleft()
+        if len(restarts) >= _MAX_RESTARTS:
+            return False
+        restarts.append(now)
+        return True
+
+    def _checked_actions(self, action: Any) -> list[int]:
+        actions = np.asarray(action)
+        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions must be {self.num_envs} integers, shape ({self.num_envs},), "
+                f"got shape {actions.shape} of {actions.dtype}"
+            )
+        listed = actions.tolist()
+        n = self.spec.num_actions
+        for value in listed:
+            if not 0 <= value < n:
+                raise ValueError(f"actions must be 0 to {n - 1}, got {value} in {listed}")
+        return listed
+
+    def _checked_mask(self, mask: Any, name: str) -> np.ndarray:
+        found = np.asarray(mask)
+        if found.shape != (self.num_envs,) or found.dtype != bool:
+            raise ValueError(
+                f"{name} must be {self.num_envs} bools, got shape {found.shape} of {found.dtype}"
+            )
+        return found
+
+    def _checked_state(
+        self, state: dict[str, Any]
+    ) -> tuple[list[int], list[list[int]], list[bool]]:
+        try:
+            episode = [int(index) for index in state["episode"]]
+            actions = [[int(action) for action in row] for row in state["actions"]]
+            retired = [bool(value) for value in state.get("retired", [False] * len(episode))]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"not a state of environments: {error!r}") from error
+        if not len(episode) == len(actions) == len(retired) == self.num_envs:
+            raise ValueError(
+                f"the state is of {len(episode)} environments, but there are {self.num_envs}"
+            )
+        if min(episode) < -1 or not all(
+            0 <= a < self.spec.num_actions for row in actions for a in row
+        ):
+            raise ValueError("not a state of these environments: episode or action out of range")
+        return episode, actions, retired
+
+
+def _time_limit(env: gymnasium.Env) -> int | None:
+    """Returns the steps after which an environment truncates, if it says so."""
+    limit = getattr(env.spec, "max_episode_steps", None)
+    if limit is None and env.has_wrapper_attr("_max_episode_steps"):
+        limit = env.get_wrapper_attr("_max_episode_steps")
+    return None if limit is None else int(limit)
+
+
+def _add_note(error: Exception, note: str) -> None:
+    """`BaseException.add_note`, which Python 3.10 has not."""
+    error.__notes__ = [*getattr(error, "__notes__", []), note]  # type: ignore[attr-defined]

@@ -1,0 +1,124 @@
+"""From an id or a callable to an environment, with errors that say how to go on."""
+
+import dataclasses
+import difflib
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+
+EnvSource = str | Callable[..., gymnasium.Env]
+
+# Parts of an environment's entry point, and what brings the package it needs.
+_PIP_LINES = {
+    "box2d": "pip install box2d",
+    "mujoco": "pip install mujoco",
+    "ale_py": "pip install ale-py",
+    "minatar": "pip install minatar",
+    "minigrid": "pip install minigrid",
+    "popgym": "pip install popgym",
+    "phys2d": "pip install jax",
+    "tabular": "pip install jax",
+    "classic_control": "pip install pygame",
+    "toy_text": "pip install pygame",
+}
+
+
+def make_env(env: EnvSource, env_kwargs: dict[str, Any] | None = None) -> gymnasium.Env:
+    """Makes one Gymnasium environment, as the user wrote it: spaces are not mapped.
+
+    Args:
+        env: a registered id, "module:Env-v0" (the module is imported first), or a callable
+            that makes an environment.
+        env_kwargs: passed on to it, such as `render_mode="rgb_array"`.
+
+    Raises:
+        ValueError: nobody registered the id, a package is missing, or the arguments are
+            refused.
+    """
+    return env_factory(env, env_kwargs)[1]()
+
+
+def env_factory(
+    env: EnvSource, env_kwargs: dict[str, Any] | None = None
+) -> tuple[str, Callable[[], gymnasium.Env]]:
+    """Returns the name of an environment and a function without arguments that makes one.
+
+    The function can be sent to another process: it carries what Gymnasium's registry says,
+    so an id registered in the user's own script is known there too.
+    """
+    kwargs = dict(env_kwargs or {})
+    if callable(env) and not isinstance(env, gymnasium.Env):
+        name = getattr(env, "__qualname__", type(env).__qualname__)
+        return name, functools.partial(_make, name, env, kwargs)
+    if not isinstance(env, str):
+        raise ValueError(
+            f"env must be an environment id or a callable that makes an environment, got {env!r}"
+        )
+    spec = dataclasses.replace(_find(env), order_enforce=False, disable_env_checker=True)
+    return spec.id, functools.partial(
+        _make, spec.id, functools.partial(gymnasium.make, spec), kwargs
+    )
+
+
+def _make(name: str, make: Callable[..., gymnasium.Env], kwargs: dict[str, Any]) -> gymnasium.Env:
+    try:
+        return make(**kwargs)
+    except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
+        entry_point = str(getattr(_registered(name), "entry_point", ""))
+        lines = [line for part, line in _PIP_LINES.items() if part in f"{entry_point} {error}"]
+        how = f"run `{lines[0]}`" if lines else "install what it names"
+        raise ValueError(f"{name} needs a package that is missing: {how} ({error})") from error
+    except TypeError as error:
+        if not kwargs or "unexpected keyword" not in str(error):
+            raise
+        raise ValueError(f"{name} does not take all of env_kwargs {kwargs}: {error}") from error
+
+
+def _find(env_id: str) -> EnvSpec:
+    """Returns Gymnasium's entry for an id, after importing what registers it."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        _import(module, f"env {env_id!r} names the module {module!r}, which does not import")
+    if name.startswith("ALE/"):
+        ale = _import("ale_py", f"env {env_id!r} needs a package: run `pip install ale-py`")
+        gymnasium.register_envs(ale)
+    if spec := _registered(name):
+        return spec
+    raise ValueError(f"unknown env {env_id!r}.{_nearest_ids(name)}")
+
+
+def _import(module: str, message: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"{message} ({error})") from error
+
+
+def _registered(name: str) -> EnvSpec | None:
+    return gymnasium.registry.get(name)
+
+
+def _nearest_ids(name: str) -> str:
+    """Returns a hint of up to three registered ids, newest versions first among equals.
+
+    The registry is too long to list. Case and a missing version do not count.
+    """
+    known = {}
+    for env_id in sorted(gymnasium.registry, key=_version):  # a newer version overwrites
+        bare = env_id.lower()
+        known[bare] = known[bare.rpartition("-v")[0] or bare] = env_id
+        known.setdefault(bare.rpartition("/")[2], env_id)
+    near = difflib.get_close_matches(name.lower(), known, n=12, cutoff=0.5)
+    ids = list(dict.fromkeys(known[key] for key in near))[:3]
+    if not ids:
+        return " See gymnasium.registry, or name the module that registers it: 'module:Env-v0'."
+    return f" Did you mean {', '.join(map(repr, ids))}?"
+
+
+def _version(env_id: str) -> int:
+    version = env_id.rpartition("-v")[2]
+    return int(version) if version.isdigit() else 0

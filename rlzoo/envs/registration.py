@@ -1,0 +1,21 @@
+"""The table of our own Gymnasium environments. A new one is one file and one line here."""
+
+from gymnasium.envs import registration
+
+ENVS = {
+    "rlzoo/DynaMaze-v0": "rlzoo.envs.maze:DynaMaze",
+    "rlzoo/Memory-v0": "rlzoo.envs.memory:Memory",
+    "rlzoo/CartPoleNoVel-v1": "rlzoo.envs.cartpole:CartPoleNoVel",
+}
+
+# Steps after which an episode is truncated. The memory task ends by itself.
+_TIME_LIMITS = {"rlzoo/DynaMaze-v0": 10_000, "rlzoo/CartPoleNoVel-v1": 500}
+
+
+def register() -> None:
+    """Registers our environments with Gymnasium; those already there are left alone."""
+    for env_id, entry_point in ENVS.items():
+        if env_id not in registration.registry:
+            registration.register(
+                env_id, entry_point=entry_point, max_episode_steps=_TIME_LIMITS.get(env_id)
+            )

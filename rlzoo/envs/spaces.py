@@ -1,0 +1,60 @@
+"""Which spaces rlzoo works with, and what the learner sees of them."""
+
+import warnings
+
+import numpy as np
+from gymnasium import spaces
+
+from rlzoo.types import EnvSpec
+
+_FLOAT32_EXACT = 2**24  # float32 holds every integer up to here
+
+
+def problem(where: str, expected: str, found: object, fix: str) -> str:
+    """Returns one problem as a sentence: what was expected, what was found, how to fix it."""
+    return f"{where}: expected {expected}; found {found}; fix: {fix}."
+
+
+def space_problems(obs_space: object, action_space: object) -> list[str]:
+    """Returns what rlzoo cannot work with in two spaces, each with a way out."""
+    problems = []
+    if not isinstance(action_space, spaces.Discrete):
+        fix = "wrap the environment in a gymnasium.ActionWrapper that offers one Discrete choice"
+        problems.append(problem("action space", "Discrete", action_space, fix))
+    if isinstance(obs_space, spaces.Box):
+        if obs_space.dtype.kind not in "fiub":
+            fix = "give the Box a float, integer or bool dtype"
+            problems.append(problem("observation space", "a Box of real numbers", obs_space, fix))
+    elif not isinstance(obs_space, spaces.Discrete):
+        fix = "make one array of it with gymnasium.wrappers.FlattenObservation"
+        problems.append(problem("observation space", "Box or Discrete", obs_space, fix))
+    return problems
+
+
+def learner_spec(obs_space: object, action_space: object, max_episode_steps: int | None) -> EnvSpec:
+    """Returns what the learner sees of two spaces, counted from 0.
+
+    Raises:
+        ValueError: a space that rlzoo does not work with.
+    """
+    if problems := space_problems(obs_space, action_space):
+        raise ValueError(" ".join(problems))
+    num_actions = int(getattr(action_space, "n", 0))
+    if isinstance(obs_space, spaces.Box):
+        dtype = np.dtype(obs_space.dtype).name
+        return EnvSpec(tuple(obs_space.shape), dtype, None, num_actions, max_episode_steps)
+    num_states = int(getattr(obs_space, "n", 0))
+    return EnvSpec((), "int64", num_states, num_actions, max_episode_steps)
+
+
+def warn_if_inexact(obs_space: object) -> None:
+    """Warns where a network, which computes in float32, cannot hold the integers observed."""
+    if not isinstance(obs_space, spaces.Box) or obs_space.dtype.kind not in "iu":
+        return
+    reach = max(abs(int(obs_space.low.min())), abs(int(obs_space.high.max())))
+    if reach > _FLOAT32_EXACT:
+        warnings.warn(
+            f"observations may reach {reach}, but float32, in which networks compute, holds "
+            f"integers exactly only up to {_FLOAT32_EXACT}: scale them, or narrow {obs_space}",
+            stacklevel=3,
+        )

@@ -1,0 +1,61 @@
+"""N environments stepped together, reset by us: every episode has a seed of its own.
+
+`SyncEnvs` steps them one after the other in this process, `AsyncEnvs` each in a process of
+its own. Nothing that is not finite gets out, and no transition is made up.
+"""
+
+from typing import Any
+
+from rlzoo.envs.making import EnvSource, env_factory
+from rlzoo.envs.sync import SyncEnvs
+from rlzoo.types import nearest
+
+_MODES = {"sync": SyncEnvs}
+_POLICIES = ("raise", "restart", "drop")
+
+
+def make_envs(
+    env: EnvSource,
+    num_envs: int,
+    seed: int,
+    *,
+    mode: str = "sync",
+    env_kwargs: dict[str, Any] | None = None,
+    on_env_error: str = "raise",
+    check: bool = True,
+) -> SyncEnvs:
+    """Makes N environments that are stepped together.
+
+    Args:
+        env: a registered id, "module:Env-v0", or a callable `(**env_kwargs) -> gymnasium.Env`.
+        num_envs: N, at least 1.
+        seed: of the run, 0 or more. Each episode of each environment is reset with a seed of
+            its own, drawn from this one.
+        mode: "sync" steps them in this process, "async" each in a process of its own.
+        env_kwargs: passed on to the environment.
+        on_env_error: what to do when an environment raises, or returns a reward or an
+            observation that is not finite. "raise": stop with that error. "restart": make it
+            anew and go on with its next episode, at most 3 times an hour. "drop": go on
+            without it. No transition of a failed step is returned, see `lost`.
+        check: run one short episode first to see that the environment keeps to the rules.
+
+    Raises:
+        ValueError: an unknown id, a missing package, a space rlzoo does not work with, an
+            environment that breaks the rules, or a bad argument.
+    """
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")
+    if on_env_error not in _POLICIES:
+        raise ValueError(
+            f"unknown on_env_error {on_env_error!r}. {nearest(on_env_error, _POLICIES)}"
+        )
+    if mode not in _MODES:
+        raise ValueError(f"unknown mode {mode!r}. {nearest(mode, _MODES)}")
+    name, make = env_factory(env, env_kwargs)
+    probe = make()
+    try:
+        return _MODES[mode](name, make, num_envs, seed, on_env_error, probe)
+    finally:
+        probe.close()

@@ -1,0 +1,105 @@
+"""`rlzoo`: parses the arguments, runs a command, and turns its end into an exit code.
+
+0 done; 2 bad input (one line); 130 interrupted, 143 terminated (after saving); 1 a failure, with
+its cause.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlzoo.cli.parser import parse
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code."""
+    args = parse(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is first imported
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    from rlzoo.cli import commands
+
+    command = commands.COMMANDS[args.command]
+    as_json = getattr(args, "json", False)
+    try:
+        if as_json:
+            with _stdout_to_stderr():
+                result = command(args)
+            print(json.dumps(_plain(result), allow_nan=False))
+        else:
+            commands.show(args.command, command(args))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe left: `rlzoo list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except BaseException as error:
+        return _report(error)
+    return 0
+
+
+def _report(error: BaseException) -> int:
+    """Tells what went wrong and returns the exit code."""
+    if isinstance(error, SystemExit):
+        raise error
+    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        _say(str(error) or "interrupted.")
+        return code
+    if isinstance(error, ValueError) and _is_ours(error):
+        _say(f"error: {error}")
+        return 2
+    traceback.print_exception(error)
+    notes = getattr(error, "__notes__", [])
+    if sys.version_info < (3, 11):
+        sys.stderr.write("".join(f"{note}\n" for note in notes))
+    _say(" ".join([f"failed: {type(error).__name__}: {error}", *notes]))
+    return 1
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Tells whether rlzoo itself refused the input, and no environment or library failed."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    raised_here = frame is not None and frame.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+    return raised_here and not getattr(error, "__notes__", None)
+
+
+def _say(text: str) -> None:
+    """Prints one line on standard error."""
+    print("rlzoo: " + " ".join(text.split()), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Sends what is printed to standard error, by this process and by those it starts."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value that JSON can hold: NaN and infinity become null, the rest as it reads."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return str(value)

@@ -1,0 +1,193 @@
+"""The commands: each takes the parsed arguments and returns what `--json` prints.
+
+The heavy imports are inside, so that every command pays only for what it uses.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from rlzoo.cli.parser import KINDS
+from rlzoo.types import nearest
+
+
+def train(args: argparse.Namespace) -> dict[str, Any]:
+    """Trains, and returns the run's summary."""
+    if args.config is None and (args.agent is None or args.env is None):
+        raise ValueError(
+            "train expects an agent and an environment, such as: rlzoo train dqn CartPole-v1 "
+            "(or --config FILE)."
+        )
+    import rlzoo
+
+    flags = {"vector": args.vector, "loop": args.loop}
+    run = rlzoo.train(
+        args.agent,
+        args.env,
+        steps=args.steps,
+        seed=args.seed,
+        num_envs=args.num_envs,
+        exploration=args.exploration,
+        torso=args.torso,
+        config=args.config,
+        preset=not args.no_preset,
+        overrides=args.overrides,
+        run_dir=args.run_dir,
+        quiet=args.json,
+        **{name: value for name, value in flags.items() if value is not None},
+    )
+    return run.summary
+
+
+def resume(args: argparse.Namespace) -> dict[str, Any]:
+    """Goes on with a run, and returns its summary."""
+    _check_run(args.run)
+    import rlzoo
+
+    return rlzoo.resume(args.run, steps=args.steps, env=args.env, quiet=args.json).summary
+
+
+def evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    """Evaluates a run's best agent."""
+    _check_run(args.run)
+    if args.episodes < 1:
+        raise ValueError(f"--episodes: expected at least 1, received {args.episodes}.")
+    from rlzoo.train.evaluate import evaluate_run
+
+    started = time.perf_counter()
+    result = evaluate_run(args.run, env=args.env, episodes=args.episodes, **_seed(args))
+    seconds = time.perf_counter() - started
+    return {"run_dir": args.run, **result._asdict(), "seconds": round(seconds, 3)}
+
+
+def record(args: argparse.Namespace) -> dict[str, Any]:
+    """Records an episode as a picture that moves."""
+    _check_run(args.run)
+    output = Path(args.output) if args.output else Path(args.run) / "episode.gif"
+    if output.suffix not in (".gif", ".mp4"):
+        raise ValueError(f"-o: expected FILE.gif or FILE.mp4, received {str(output)!r}.")
+    from rlzoo.train.evaluate import record
+
+    record(args.run, output, env=args.env, **_seed(args))
+    return {"run_dir": args.run, "file": str(output)}
+
+
+def list_tables(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the tables: each name with a line about it."""
+    if args.kind is not None and args.kind not in KINDS:
+        raise ValueError(f"Unknown kind {args.kind!r}. {nearest(args.kind, KINDS)}")
+    tables = {"agents": _agents, "envs": _envs, "torsos": _torsos, "explorations": _explorations}
+    return {kind: tables[kind]() for kind in ([args.kind] if args.kind else KINDS)}
+
+
+def check(args: argparse.Namespace) -> dict[str, Any]:
+    """Checks an environment against Gymnasium's rules and ours."""
+    from rlzoo.envs import check_env
+
+    check_env(args.env)
+    return {"env": args.env, "ok": True}
+
+
+COMMANDS = {
+    "train": train,
+    "resume": resume,
+    "evaluate": evaluate,
+    "record": record,
+    "list": list_tables,
+    "check-env": check,
+}
+
+
+def show(command: str, result: dict[str, Any]) -> None:
+    """Prints a command's result for people, on standard output."""
+    if command in ("train", "resume"):
+        run_dir = Path(result["run_dir"])
+        for name, prefix in (("best", ""), ("last", "last_")):
+            if f"{prefix}mean_return" in result:
+                print(f"{name:>4}: {_returns(result, prefix)}")
+        print(f"Results in {run_dir}. See how it went, and evaluate it again:")
+        print(f"  tensorboard --logdir {_runs_dir(run_dir)}")
+        print(f"  rlzoo evaluate {run_dir}")
+    elif command == "evaluate":
+        print(_returns(result))
+    elif command == "record":
+        print(f"Wrote {result['file']}")
+    elif command == "check-env":
+        print(f"{result['env']} is fine.")
+    else:
+        for kind, table in result.items():
+            print(f"{kind}:")
+            for name, about in table.items():
+                print(f"  {name:<22} {about}".rstrip())
+
+
+def _returns(result: dict[str, Any], prefix: str = "") -> str:
+    mean, std = result[f"{prefix}mean_return"], result.get(f"{prefix}std_return")
+    spread = "" if std is None else f" +- {std:.2f}"
+    return f"mean return {mean:.2f}{spread} over {result['episodes']} episodes"
+
+
+def _runs_dir(run_dir: Path) -> Path:
+    """Returns the folder that holds all runs if `run_dir` is in its usual place, else itself."""
+    for parent in run_dir.parents:
+        if parent.name == "runs":
+            return parent
+    return run_dir
+
+
+def _seed(args: argparse.Namespace) -> dict[str, int]:
+    return {} if args.seed is None else {"seed": args.seed}
+
+
+def _check_run(run: str) -> None:
+    """Refuses what is no run folder, before anything heavy is imported."""
+    if not (Path(run) / "config.yaml").is_file():
+        runs = sorted(Path("runs").glob("**/config.yaml"), key=lambda path: path.stat().st_mtime)
+        hint = f" The newest in ./runs is {runs[-1].parent}." if runs else ""
+        raise ValueError(f"{run} is not the folder of a run: it has no config.yaml.{hint}")
+
+
+def _agents() -> dict[str, str]:
+    from rlzoo.agents import AGENTS
+    from rlzoo.train.config import presets
+
+    shipped = presets()
+    return {name: _about(_one(entry), shipped.get(name, ())) for name, entry in AGENTS.items()}
+
+
+def _envs() -> dict[str, str]:
+    from rlzoo.envs import ENVS
+    from rlzoo.train.config import presets
+
+    tuned: dict[str, list] = {name: [] for name in ENVS}
+    for agent, envs in presets().items():
+        for env in envs:
+            tuned.setdefault(env, []).append(agent)
+    table = {
+        env: f"preset for {', '.join(agents)}" if agents else "" for env, agents in tuned.items()
+    }
+    return {**table, "...": "any Gymnasium id, or module:Env-v0"}
+
+
+def _torsos() -> dict[str, str]:
+    from rlzoo.networks import TORSOS
+
+    return {name: _about(torso) for name, torso in TORSOS.items()}
+
+
+def _explorations() -> dict[str, str]:
+    from rlzoo.exploration import EXPLORATIONS
+
+    return {name: _about(strategy) for name, strategy in EXPLORATIONS.items()}
+
+
+def _one(entry: Any) -> Any:
+    """Returns a class of an AGENTS entry, which may hold one per kind of observations."""
+    return next(iter(entry.values())) if isinstance(entry, dict) else entry
+
+
+def _about(thing: Any, presets: tuple[str, ...] = ()) -> str:
+    """Returns the first line of the documentation, and what is tuned."""
+    first = (thing.__doc__ or "").strip().split("\n")[0]
+    return f"{first} Presets: {', '.join(presets)}." if presets else first

@@ -1,0 +1,176 @@
+"""What the command line takes, and its help. Imports the standard library only."""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from rlzoo.types import nearest
+
+KINDS = ("agents", "envs", "torsos", "explorations")
+
+_EXAMPLES = """\
+examples:
+  rlzoo train dqn CartPole-v1
+  rlzoo train dqn CartPole-v1 --exploration softmax --set exploration.temperature=0.5
+  rlzoo train reinforce rlzoo/Memory-v0 --torso lstm --seed 1
+  rlzoo resume runs/CartPole-v1/dqn/20260102-120000-s0
+  tensorboard --logdir runs
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a bad command line with one line."""
+
+    def error(self, message):
+        """Prints what is wrong and leaves with exit code 2."""
+        sys.stderr.write(f"rlzoo: error: {message} (see {self.prog} --help)\n")
+        self.exit(2)
+
+    def _check_value(self, action, value):
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(
+                action, f"unknown {value!r}. {nearest(value, action.choices)}"
+            )
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Returns the parsed arguments; leaves with exit code 2 if they make no sense."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    # argparse takes optional positionals in one go: `train dqn --seed 1 CartPole-v1` leaves ENV.
+    if args.command == "train" and len(rest) == 1 and rest[0][:1] != "-" and args.env is None:
+        args.env, rest = rest[0], []
+    if rest:
+        parser.error(f"unknown {' '.join(rest)!r}")
+    return args
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `rlzoo`, with one sub-command each in `commands`."""
+    parser = _Parser(
+        prog="rlzoo",
+        description="Reinforcement learning for people who live in TensorFlow and Keras.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, summary: str, more: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary}\n\n{textwrap.dedent(more)}".strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    train = command(
+        "train",
+        "Train an agent on a Gymnasium environment.",
+        """\
+        Starts from the tuned preset for this agent and environment where one ships
+        (`rlzoo list agents` names them). Over it go the --config file, then the
+        flags, then --set:
+          --set learning_rate=1e-3             a hyperparameter of the agent
+          --set eval_every=5000                an option of the run
+          --set exploration.epsilon.end=0.01   part of the exploration strategy
+          --set torso.sizes=[256,256]          part of the torso
+          --set env.is_slippery=false          an argument of the environment
+        """,
+    )
+    train.add_argument("agent", nargs="?", metavar="AGENT", help="see `rlzoo list agents`")
+    train.add_argument(
+        "env", nargs="?", metavar="ENV", help="a Gymnasium id, or module:Env-v0 to import it from"
+    )
+    train.add_argument("--steps", type=_count, metavar="N", help="environment steps in all")
+    train.add_argument("--seed", type=_count, metavar="S", help="seed of the run (default 0)")
+    train.add_argument("--num-envs", type=_count, metavar="N", help="environments side by side")
+    train.add_argument(
+        "--vector", metavar="sync|async", help="step them in this process, or in one process each"
+    )
+    train.add_argument("--exploration", metavar="NAME", help="see `rlzoo list explorations`")
+    train.add_argument("--torso", metavar="NAME", help="see `rlzoo list torsos`")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help="change one setting; may be repeated",
+    )
+    train.add_argument("--config", metavar="FILE", help="a config.yaml, or the folder of a run")
+    train.add_argument("--no-preset", action="store_true", help="start from the plain defaults")
+    train.add_argument("--run-dir", metavar="DIR", help="default: runs/ENV/AGENT/DATE-TIME-sSEED")
+    train.add_argument("--loop", metavar="auto|host", help="which training loop (default auto)")
+    _add_json(train)
+
+    resume = command(
+        "resume",
+        "Go on with a run that was stopped, exactly where it was.",
+        "The steps that follow are those of a run that never stopped.",
+    )
+    _add_run(resume)
+    resume.add_argument("--steps", type=_count, metavar="N", help="a new total of steps")
+    resume.add_argument("--env", metavar="ID", help="needed if the run's environment is module:ID")
+    _add_json(resume)
+
+    evaluate = command("evaluate", "Evaluate a run's best agent, greedily, on fresh environments.")
+    _add_run(evaluate)
+    evaluate.add_argument("--env", metavar="ID", help="another environment to evaluate in")
+    evaluate.add_argument("--episodes", type=_count, default=20, metavar="N", help="default 20")
+    evaluate.add_argument("--seed", type=_count, metavar="S", help="seed of the environments")
+    _add_json(evaluate)
+
+    record = command("record", "Record an evaluation episode as a GIF or MP4.")
+    _add_run(record)
+    record.add_argument(
+        "-o", "--output", metavar="FILE", help="FILE.gif or FILE.mp4 (default RUN/episode.gif)"
+    )
+    record.add_argument("--env", metavar="ID", help="another environment to record")
+    record.add_argument("--seed", type=_count, metavar="S", help="seed of the environment")
+    _add_json(record)
+
+    listing = command("list", "List what can be trained, and with what.")
+    listing.add_argument("kind", nargs="?", metavar="KIND", help=f"one of {', '.join(KINDS)}")
+    _add_json(listing)
+
+    check = command("check-env", "Check that an environment keeps Gymnasium's rules.")
+    check.add_argument("env", metavar="ENV", help="a Gymnasium id, or module:Env-v0")
+    _add_json(check)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the folder of a run")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="end with one JSON object; all else on standard error"
+    )
+
+
+def _count(text: str) -> int:
+    """Returns a whole number, also one written like 5e4 or 50_000."""
+    try:
+        number = float(text)
+        if number.is_integer():
+            return int(text) if text.lstrip("+-").isdigit() else int(number)
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"expected a whole number, received {text!r}")
+
+
+class _Version(argparse.Action):
+    """Prints the version; it is looked up only then."""
+
+    def __init__(self, option_strings, dest, **kwargs):
+        super().__init__(option_strings, dest, nargs=0, help="print the version", **kwargs)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from importlib.metadata import version
+
+        print(f"rlzoo {version('rlzoo-tf')}")
+        parser.exit()

@@ -1,0 +1,24 @@
+"""Training: loops, evaluation, checkpoints, logs, configuration.
+
+`rlzoo.train` is this package and can be called: `rlzoo.train("dqn", "CartPole-v1")` is
+`rlzoo.train.run.train("dqn", "CartPole-v1")`. Importing it imports no TensorFlow.
+"""
+
+import sys
+import types
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlzoo.train.run import Run
+
+
+class _CallablePackage(types.ModuleType):
+    """A package that can be called, so that `rlzoo.train` is both the function and the package."""
+
+    def __call__(self, *args, **kwargs) -> "Run":
+        from rlzoo.train.run import train
+
+        return train(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

@@ -1,0 +1,444 @@
+"""What a run is told to do: one frozen record, resolved from presets, files and flags.
+
+Lowest to highest: the defaults of the dataclasses, the preset of the agent and environment, the
+`--config` file, the flags, `--set`. Files are read with a YAML loader that knows plain values
+only; whatever they name is looked up in rlzoo's own tables, never imported.
+"""
+
+import dataclasses
+import importlib.resources
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from rlzoo.train.plain import CALLABLE, fill, load_yaml, lookup, read_text, short, typed
+from rlzoo.types import nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run does, except what lives in the user's own Python code."""
+
+    agent: str  # a name in rlzoo.agents.AGENTS
+    env: str  # a Gymnasium id, "module:Env-v0" to import a module first
+    steps: int = 100_000  # environment steps in all, summed over the environments; >= 1
+    seed: int = 0  # 0..2**62-1; every random stream of the run derives from it
+    num_envs: int = 1  # environments stepped together; 1..65536
+    vector: Literal["sync", "async"] = "sync"  # in this process, or one process each
+    loop: Literal["auto", "host"] = "auto"  # which training loop; auto takes the fastest that fits
+    env_kwargs: dict = dataclasses.field(default_factory=dict)  # to the environment; JSON values
+    on_env_error: Literal["raise", "restart", "drop"] = "raise"  # what to do when one fails
+    eval_every: int | None = None  # steps; None: steps / 20, at least 1,000; 0: only at the end
+    eval_episodes: int = 20  # episodes in each evaluation; >= 1
+    checkpoint_every: int | None = None  # steps; None: as eval_every; 0: only at the end
+    keep_checkpoints: int = 2  # latest checkpoints kept, beside the best; >= 1
+    log_every: int = 1_000  # steps between rows of metrics; >= 1
+    agent_params: dict = dataclasses.field(default_factory=dict)  # hyperparameters: agent's Config
+    torso: dict = dataclasses.field(default_factory=dict)  # {"name": in TORSOS, **parameters}
+    exploration: dict = dataclasses.field(default_factory=dict)  # {"name": in EXPLORATIONS, ...}
+
+    def __post_init__(self):
+        """Checks types and ranges, and works out what was left to default."""
+        if self.loop == "graph":
+            raise ValueError("loop: 'graph' is not available yet, use 'host' or 'auto'.")
+        for field in dataclasses.fields(self):
+            value = typed(getattr(self, field.name), field.type, field.name)
+            object.__setattr__(self, field.name, value)
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name}: expected {low} to {high}, received {value}.")
+        if self.eval_every is None:
+            object.__setattr__(self, "eval_every", max(1_000, self.steps // 20))
+        if self.checkpoint_every is None:
+            object.__setattr__(self, "checkpoint_every", self.eval_every)
+        _check_json(self.env_kwargs, "env_kwargs")
+
+
+_RANGES = {
+    "steps": (1, 10**15),
+    "seed": (0, 2**62 - 1),
+    "num_envs": (1, 2**16),
+    "eval_every": (0, 10**15),
+    "eval_episodes": (1, 10**6),
+    "checkpoint_every": (0, 10**15),
+    "keep_checkpoints": (1, 10**6),
+    "log_every": (1, 10**15),
+}
+_FIELDS = tuple(field.name for field in dataclasses.fields(RunConfig))
+_SECTIONS = {"exploration": "exploration", "torso": "torso", "env": "env_kwargs"}
+_OPTIONS = tuple(  # what --set takes without a dot, beside hyperparameters
+    name for name in _FIELDS if name not in ("agent", "env", "env_kwargs", "agent_params")
+)
+
+
+def resolve(
+    agent: str | None = None,
+    env: str | Callable | None = None,
+    *,
+    preset: bool = True,
+    file: str | Path | None = None,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    steps: int | None = None,
+    seed: int | None = None,
+    num_envs: int | None = None,
+    vector: str | None = None,
+    loop: str | None = None,
+    exploration: Any = None,
+    torso: Any = None,
+) -> RunConfig:
+    """Returns the complete configuration of a run; `None` leaves a choice to the layer below.
+
+    Args:
+        agent: a name in `rlzoo.agents.AGENTS`; may come from `file` instead.
+        env: a Gymnasium id, or a callable that makes an environment; may come from `file`.
+        preset: whether to start from the preset that ships for this agent and environment.
+        file: a configuration file, or a run folder that holds one.
+        overrides: `key=value` texts, or a mapping of such keys: hyperparameters, run options,
+            and dotted keys that begin with `exploration.`, `torso.` or `env.`.
+        steps: environment steps in all.
+        seed: the seed of the run.
+        num_envs: environments stepped together.
+        vector: "sync" or "async".
+        loop: "auto" or "host".
+        exploration: a name, a `{"name": ...}` mapping, or a strategy.
+        torso: a name, a `{"name": ...}` mapping, or a Keras layer.
+
+    Raises:
+        ValueError: for anything unknown, of the wrong type or out of range.
+    """
+    from_file = _read(_config_path(file)) if file is not None else {}
+    if agent and from_file.get("agent", agent) != agent:
+        raise ValueError(
+            f"{file} configures the agent {from_file['agent']!r}, received {agent!r}. "
+            "Leave the agent out, or take its own configuration."
+        )
+    agent = agent or from_file.get("agent")
+    name = env_name(env) if env is not None else from_file.get("env")
+    if not agent or not name:
+        missing = "an environment" if agent else "an agent"
+        raise ValueError(
+            f"{missing.capitalize()} is missing. Expected an agent and an environment such as "
+            "'dqn CartPole-v1', or a configuration file that has them."
+        )
+    if from_file:
+        _check_trusted(from_file, env, str(file))
+        if from_file.get("env") != name:
+            from_file = {key: from_file[key] for key in from_file if key != "env_kwargs"}
+    flags = {
+        "steps": steps,
+        "seed": seed,
+        "num_envs": num_envs,
+        "vector": vector,
+        "loop": loop,
+        "exploration": None if exploration is None else _choice(exploration, "exploration"),
+        "torso": None if torso is None else _choice(torso, "torso"),
+    }
+
+    layers = [preset_for(agent, name) if preset else {}, from_file]
+    layers.append({key: value for key, value in flags.items() if value is not None})
+    layers += _assignments(overrides)
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _merge(merged, layer)
+    config = RunConfig(**{**merged, "agent": agent, "env": name})
+    return complete(config, name if env is None else env)
+
+
+def complete(config: RunConfig, env: str | Callable) -> RunConfig:
+    """Returns `config` with every hyperparameter filled in and checked against its class.
+
+    Args:
+        config: the run's configuration, its three open sections possibly partial.
+        env: the environment's id, or the callable that makes it.
+    """
+    from rlzoo.exploration import EXPLORATIONS
+    from rlzoo.networks import TORSOS
+
+    Config = agent_class(config.agent, env, config.env_kwargs).Config
+    params = describe(fill(Config, config.agent_params, also=_OPTIONS))
+    # Which torso and strategy an agent takes by default is a hyperparameter of its own; which
+    # ones a run takes is up to the run.
+    exploration = _merge({"name": params.pop("exploration")}, config.exploration)
+    default = params.pop("torso", None)
+    if default is None and config.torso:
+        raise ValueError(
+            f"{config.agent} keeps a table for the Discrete observations of {config.env} and "
+            f"takes no torso, received {config.torso.get('name')!r}. Leave the torso out."
+        )
+    torso = _merge({"name": default}, config.torso) if default else {}
+    return dataclasses.replace(
+        config,
+        agent_params=params,
+        exploration=_filled(exploration, EXPLORATIONS, "exploration"),
+        torso=_filled(torso, TORSOS, "torso") if torso else {},
+    )
+
+
+def agent_class(agent: str, env: str | Callable, env_kwargs: dict | None = None) -> Any:
+    """Returns the class that learns as `agent` on the kind of observations that `env` has."""
+    from rlzoo import agents
+
+    if agent not in agents.AGENTS:
+        raise ValueError(f"Unknown agent {agent!r}. {nearest(agent, agents.AGENTS)}")
+    from rlzoo.envs import make_envs
+
+    probe = make_envs(env, 1, 0, env_kwargs=env_kwargs or {})
+    probe.close()
+    return agents.agent_class(agent, probe.spec)
+
+
+def make_exploration(choice: Mapping[str, Any]) -> Any:
+    """Returns the exploration strategy that a `{"name": ..., **parameters}` mapping describes."""
+    from rlzoo.exploration import EXPLORATIONS
+
+    strategy, params = lookup(choice, EXPLORATIONS, "exploration")
+    return strategy(**fill(strategy, params, "exploration."))
+
+
+def make_torso(choice: Mapping[str, Any], seed: int | None = None) -> Any:
+    """Returns the Keras torso that a `{"name": ..., **parameters}` mapping describes.
+
+    An empty mapping is no torso: the agent keeps a table.
+    """
+    from rlzoo.networks import TORSOS
+
+    if not choice:
+        return None
+    torso, params = lookup(choice, TORSOS, "torso")
+    return torso(**fill(torso, params, "torso."), seed=seed)
+
+
+def preset_for(agent: str, env: str) -> dict[str, Any]:
+    """Returns the part of a configuration that ships for this agent and environment, or {}."""
+    return _presets().get(agent, {}).get(env, {})
+
+
+def presets() -> dict[str, tuple[str, ...]]:
+    """Returns, for each agent, the environments that a preset ships for."""
+    return {agent: tuple(envs) for agent, envs in _presets().items()}
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Returns the text of `config.yaml`, which `rlzoo train --config` takes."""
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+
+
+def from_yaml(text: str, *, env: str | Callable | None = None, where: str = "") -> RunConfig:
+    """Returns the configuration that `to_yaml` wrote.
+
+    Args:
+        text: of the file. It is data: nothing in it is executed or imported.
+        env: what the caller gave for the environment. Needed where the text names one that would
+            import a module, or that was a callable in Python.
+        where: the name of the file, for messages.
+
+    Raises:
+        ValueError: for anything that is no complete configuration.
+    """
+    where = where or "the configuration"
+    values = _checked(load_yaml(text, where), where)
+    for key in ("agent", "env"):
+        if key not in values:
+            raise ValueError(f"{where} has no {key!r}; expected a config.yaml that rlzoo wrote.")
+    _check_trusted(values, env, where)
+    return RunConfig(**values)
+
+
+def load_run(run_dir: str | Path, *, env: str | Callable | None = None) -> RunConfig:
+    """Returns the configuration of a run folder. `env` is as in `from_yaml`."""
+    path = _config_path(run_dir)
+    return from_yaml(read_text(path), env=env, where=str(path))
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """Returns the configuration as one level of dotted keys and plain values, for HParams."""
+    flat = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                visit(f"{prefix}.{key}" if prefix else str(key), item)
+        else:
+            flat[prefix] = value if isinstance(value, (bool, int, float, str)) else str(value)
+
+    visit("", dataclasses.asdict(config))
+    return flat
+
+
+def env_name(env: str | Callable) -> str:
+    """Returns how a configuration names an environment: its id, or a mark for a callable."""
+    return env if isinstance(env, str) else _mark(env)
+
+
+def describe(value: Any) -> Any:
+    """Returns strategies, schedules and their values as plain mappings, lists and numbers."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {"name": _registered_name(value), **describe(fields)}
+    if isinstance(value, Mapping):
+        return {key: describe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [describe(item) for item in value]
+    if callable(value):
+        return {"name": _mark(value)}
+    return value
+
+
+def _filled(choice: Mapping[str, Any], table: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Returns a choice with every parameter, checked by building it where that is cheap."""
+    if str(choice.get("name")).startswith(CALLABLE):
+        return dict(choice)
+    target, params = lookup(choice, table, what)
+    params = fill(target, params, f"{what}.")
+    if isinstance(target, type):
+        target(**params)  # its own checks of ranges
+    return {"name": choice["name"], **describe(params)}
+
+
+def _registered_name(value: Any) -> str:
+    """Returns the name of a strategy's or schedule's class in its table, or a mark."""
+    from rlzoo.exploration import EXPLORATIONS
+    from rlzoo.ops.schedules import SCHEDULES
+
+    for name, registered in (*EXPLORATIONS.items(), *SCHEDULES.items()):
+        if type(value) is registered:
+            return name
+    return _mark(value)
+
+
+def _mark(value: Any) -> str:
+    """Returns the mark of an object that only Python code can supply."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{CALLABLE}{named.__module__}.{named.__qualname__}"
+
+
+def _choice(given: Any, what: str) -> dict[str, Any]:
+    """Returns a strategy or torso given as a name, a mapping or an object as a mapping."""
+    if isinstance(given, str):
+        return {"name": given}
+    if isinstance(given, Mapping):
+        return describe(given)
+    if dataclasses.is_dataclass(given) and not isinstance(given, type):
+        return describe(given)
+    if isinstance(given, (bool, int, float, list, tuple)) or given is None:
+        raise ValueError(f"{what}: expected a name, a mapping or an object, received {given!r}.")
+    return {"name": _mark(given)}
+
+
+# Layers: presets, files and assignments.
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `below` overlaid by `above`; a mapping that names another choice replaces it."""
+    if "name" in above and above["name"] != below.get("name"):
+        return dict(above)
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = _merge(old, value)
+        merged[key] = value
+    return merged
+
+
+def _assignments(overrides: Iterable[str] | Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns one partial configuration for each `key=value`."""
+    if isinstance(overrides, Mapping):
+        return [_assign(str(key), value) for key, value in overrides.items()]
+    layers = []
+    for text in [overrides] if isinstance(overrides, str) else overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f"--set: expected key=value, received {text!r}.")
+        layers.append(_assign(key.strip(), load_yaml(value, f"--set {key}")))
+    return layers
+
+
+def _assign(key: str, value: Any) -> dict[str, Any]:
+    head, *path = key.split(".")
+    if not path:
+        if key in ("exploration", "torso"):
+            return {key: _choice(value, key)}
+        return {key: value} if key in _OPTIONS else {"agent_params": {key: value}}
+    if head not in _SECTIONS:
+        options = [f"{section}." for section in _SECTIONS]
+        raise ValueError(f"Unknown setting {key}. {nearest(head + '.', options)}")
+    for part in reversed(path):
+        value = {part: value}
+    return {_SECTIONS[head]: value}
+
+
+def _presets() -> dict[str, dict[str, dict[str, Any]]]:
+    folder = importlib.resources.files("rlzoo") / "presets"
+    files = {file.name: file for file in folder.iterdir() if file.name.endswith(".yaml")}
+    return {name[:-5]: load_yaml(files[name].read_text("utf-8"), name) for name in sorted(files)}
+
+
+def _config_path(file: str | Path) -> Path:
+    path = Path(file)
+    return path / "config.yaml" if path.is_dir() else path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return _checked(load_yaml(read_text(path), str(path)), str(path))
+
+
+def _checked(values: Any, where: str) -> dict[str, Any]:
+    """Returns the content of a file, its top-level keys known and its sections mappings."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: expected settings like 'agent: dqn', received {short(values)}.")
+    for key, value in values.items():
+        if key not in _FIELDS:
+            raise ValueError(f"{where}: unknown setting {key!r}. {nearest(str(key), _FIELDS)}")
+        field = RunConfig.__dataclass_fields__[key]
+        values[key] = typed(value, field.type, f"{where}: {key}")
+    return values
+
+
+def _check_trusted(values: Mapping[str, Any], env: str | Callable | None, where: str) -> None:
+    """Refuses a file that would import code by name which the caller did not name."""
+    name = values.get("env", "")
+    if env is None and name.startswith(CALLABLE):
+        raise ValueError(
+            f"{where}: the environment was the Python callable {name.removeprefix(CALLABLE)}, "
+            "which no file can bring back: pass it from Python (env=...)."
+        )
+    if env is None and ":" in name:
+        raise ValueError(
+            f"{where} names the environment {name!r}, which would import a module. If you trust "
+            f"it, give the environment yourself as well: {name}."
+        )
+    if env is None or env == name:
+        for text in _texts(values.get("env_kwargs", {})):
+            if re.fullmatch(r"[\w.]+:[\w./-]+", text):
+                raise ValueError(
+                    f"{where} passes {text!r} to the environment, which might import a module. If "
+                    "you trust it, take it out of the file and give it with --set env.KEY=VALUE."
+                )
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
+def _check_json(value: Any, name: str) -> None:
+    """Refuses what a configuration file cannot hold."""
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        for key, item in value.items():
+            _check_json(item, f"{name}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            _check_json(item, f"{name}[{i}]")
+    elif value is not None and not isinstance(value, (bool, int, float, str)):
+        raise ValueError(
+            f"{name}: expected plain values (numbers, texts, lists, mappings), received "
+            f"{short(value)}. Pass the environment as a callable instead."
+        )

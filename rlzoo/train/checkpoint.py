@@ -146,7 +146,8 @@ def load(
     Args:
         directory: where checkpoints live.
         template: name -> (shape, dtype) of every array wanted, or a function of `meta` that
-            returns it (and may raise a `ValueError` of its own). None takes all as they are.
+            returns it (and may raise a `ValueError` of its own). It is checked before any
+            array is read. None takes all as they are, however big.
         best: read the best checkpoint instead of the newest.
         only: leave out arrays whose names do not start so: `"network/"` to act, not to learn.
 

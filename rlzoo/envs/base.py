@@ -5,6 +5,7 @@ import collections
 import contextlib
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ MakeEnv = Callable[[], gymnasium.Env]
 _MAX_REWARD = float(np.finfo(np.float32).max)
 _MAX_RESTARTS = 3  # per environment, within
 _RESTART_WINDOW = 3600.0  # seconds
+
+_in_use: weakref.WeakSet[gymnasium.Env] = weakref.WeakSet()  # to notice one that is used twice
 
 
 class Fault(NamedTuple):
@@ -60,13 +63,20 @@ class Slot:
     def close(self) -> None:
         """Closes the environment, if there is one."""
         if self.env is not None:
+            _in_use.discard(self.env)
             with contextlib.suppress(Exception):  # a broken environment may not close either
                 self.env.close()
             self.env = None
 
     def _open(self) -> gymnasium.Env:
         self.close()
-        self.env = self._make()
+        env = self._make()
+        if env in _in_use:
+            raise ValueError(
+                f"the callable returned {env} twice: it must make a new environment every time"
+            )
+        _in_use.add(env)
+        self.env = env
         found = (self.env.observation_space, self.env.action_space)
         if found != self._spaces:
             raise ValueError(f"spaces changed between environments: {self._spaces}, then {found}")
@@ -102,14 +112,13 @@ class Envs:
 
     def __init__(
         self,
-        name: str,
         make: MakeEnv,
         num_envs: int,
         seed: int,
         on_env_error: str,
         probe: gymnasium.Env,
     ):
-        self.name = name
+        self.name = probe.spec.id if probe.spec else type(probe.unwrapped).__name__
         self.num_envs = num_envs
         self.obs_space = probe.observation_space
         self.action_space = probe.action_space

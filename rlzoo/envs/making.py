@@ -39,13 +39,13 @@ def make_env(env: EnvSource, env_kwargs: dict[str, Any] | None = None) -> gymnas
         ValueError: nobody registered the id, a package is missing, or the arguments are
             refused.
     """
-    return env_factory(env, env_kwargs)[1]()
+    return env_factory(env, env_kwargs)()
 
 
 def env_factory(
     env: EnvSource, env_kwargs: dict[str, Any] | None = None
-) -> tuple[str, Callable[[], gymnasium.Env]]:
-    """Returns the name of an environment and a function without arguments that makes one.
+) -> Callable[[], gymnasium.Env]:
+    """Returns a function without arguments that makes an environment.
 
     The function can be sent to another process: it carries what Gymnasium's registry says,
     so an id registered in the user's own script is known there too.
@@ -53,15 +53,13 @@ def env_factory(
     kwargs = dict(env_kwargs or {})
     if callable(env) and not isinstance(env, gymnasium.Env):
         name = getattr(env, "__qualname__", type(env).__qualname__)
-        return name, functools.partial(_make, name, env, kwargs)
+        return functools.partial(_make, name, env, kwargs)
     if not isinstance(env, str):
         raise ValueError(
             f"env must be an environment id or a callable that makes an environment, got {env!r}"
         )
     spec = dataclasses.replace(_find(env), order_enforce=False, disable_env_checker=True)
-    return spec.id, functools.partial(
-        _make, spec.id, functools.partial(gymnasium.make, spec), kwargs
-    )
+    return functools.partial(_make, spec.id, functools.partial(gymnasium.make, spec), kwargs)
 
 
 def _make(name: str, make: Callable[..., gymnasium.Env], kwargs: dict[str, Any]) -> gymnasium.Env:

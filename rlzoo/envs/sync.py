@@ -11,8 +11,8 @@ from rlzoo.envs.base import Envs, Fault, MakeEnv, Slot
 class SyncEnvs(Envs):
     """N environments stepped one after the other, in this process. See `make_envs`."""
 
-    def __init__(self, name: str, make: MakeEnv, *args: Any):
-        super().__init__(name, make, *args)
+    def __init__(self, make: MakeEnv, *args: Any):
+        super().__init__(make, *args)
         self._slots = [Slot(make, self.obs_space, self.action_space) for _ in range(self.num_envs)]
 
     def close(self) -> None:

@@ -6,11 +6,13 @@ its own. Nothing that is not finite gets out, and no transition is made up.
 
 from typing import Any
 
+from rlzoo.envs.check import check_env
 from rlzoo.envs.making import EnvSource, env_factory
 from rlzoo.envs.sync import SyncEnvs
+from rlzoo.envs.workers import AsyncEnvs
 from rlzoo.types import nearest
 
-_MODES = {"sync": SyncEnvs}
+_MODES = {"sync": SyncEnvs, "async": AsyncEnvs}
 _POLICIES = ("raise", "restart", "drop")
 
 
@@ -23,7 +25,7 @@ def make_envs(
     env_kwargs: dict[str, Any] | None = None,
     on_env_error: str = "raise",
     check: bool = True,
-) -> SyncEnvs:
+) -> SyncEnvs | AsyncEnvs:
     """Makes N environments that are stepped together.
 
     Args:
@@ -53,9 +55,11 @@ def make_envs(
         )
     if mode not in _MODES:
         raise ValueError(f"unknown mode {mode!r}. {nearest(mode, _MODES)}")
-    name, make = env_factory(env, env_kwargs)
+    make = env_factory(env, env_kwargs)
     probe = make()
     try:
-        return _MODES[mode](name, make, num_envs, seed, on_env_error, probe)
+        if check and (problems := check_env(probe, faults=False)):
+            raise ValueError(f"{env} breaks the rules of Gymnasium: {' '.join(problems)}")
+        return _MODES[mode](make, num_envs, seed, on_env_error, probe)
     finally:
         probe.close()

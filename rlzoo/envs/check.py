@@ -1,0 +1,207 @@
+"""Does an environment keep to Gymnasium's rules, as far as rlzoo relies on them?"""
+
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from rlzoo.envs.making import EnvSource, make_env
+from rlzoo.envs.spaces import problem, space_problems
+
+_SEED = 0
+_MAX_SECONDS = 0.4  # for the episode; repeating it takes as long again
+_MAX_REWARD = float(np.finfo(np.float32).max)
+
+
+def check_env(
+    env: gymnasium.Env | EnvSource, *, max_steps: int = 200, faults: bool = True
+) -> list[str]:
+    """Runs one short episode, twice, and returns what breaks the rules.
+
+    Warns if the episode differs the second time, given the same seed and actions: such an
+    environment works, but its runs cannot be repeated.
+
+    Args:
+        env: an environment (it is reset, not closed), or an id or a callable to make one.
+        max_steps: when to stop if the episode has not ended.
+        faults: also report errors it raises and values that are not finite. False leaves
+            them to the `on_env_error` of `make_envs`.
+
+    Returns:
+        A sentence for each problem: what was expected, what was found, how to fix it. Empty
+        if there is none.
+    """
+    if isinstance(env, gymnasium.Env) or not (isinstance(env, str) or callable(env)):
+        return _problems(env, max_steps, faults)
+    try:
+        made = make_env(env)
+    except Exception as error:  # whatever the user's code raises
+        fix = "make sure that it can be called like this"
+        return [problem("making the environment", "an environment", _raised(error), fix)]
+    try:
+        return _problems(made, max_steps, faults)
+    finally:
+        if isinstance(made, gymnasium.Env):
+            made.close()
+
+
+def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
+    if not isinstance(env, gymnasium.Env):
+        fix = "inherit from gymnasium.Env (the older gym.Env has other rules)"
+        return [problem("the environment", "a gymnasium.Env", repr(env), fix)]
+    problems = []
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name, None)
+        if not isinstance(space, spaces.Space):
+            fix = f"set self.{name} to a gymnasium space in __init__"
+            problems.append(problem(name, "a gymnasium.Space", _shown(space), fix))
+    problems = problems or space_problems(env.observation_space, env.action_space)
+    if problems:
+        return problems
+    rng = np.random.default_rng(_SEED)
+    num_actions = int(getattr(env.action_space, "n", 0))
+    actions = rng.integers(num_actions, size=max_steps).tolist()
+    seen = []
+    try:
+        for obs, problems in _episode(env, actions):
+            if problems:
+                return problems
+            seen.append(np.array(obs))
+        again = _episode(env, actions[: len(seen) - 1])
+        repeats = all(np.array_equal(old, new) for old, (new, _) in zip(seen, again, strict=True))
+    except _FaultError as fault:
+        return [str(fault)] if faults else []
+    except ValueError:  # the second episode is shorter or longer
+        repeats = False
+    if not repeats:
+        name = env.spec.id if env.spec else type(env.unwrapped).__name__
+        warnings.warn(
+            f"{name} is not deterministic given its reset seed: runs on it cannot be repeated "
+            "or resumed exactly. Draw all randomness from self.np_random",
+            stacklevel=4,
+        )
+    return []
+
+
+class _FaultError(Exception):
+    """A sentence on something `on_env_error` decides about."""
+
+
+def _episode(env: gymnasium.Env, actions: list[int]) -> Iterator[tuple[Any, list[str]]]:
+    """Yields each observation of an episode, with the problems found on the way."""
+    started = time.monotonic()
+    obs, problems = _reset(env)
+    yield obs, problems
+    start = int(getattr(env.action_space, "start", 0))
+    for action in actions:
+        obs, over, problems = _step(env, action + start)
+        yield obs, problems
+        if over or time.monotonic() - started > _MAX_SECONDS:
+            return
+
+
+def _reset(env: gymnasium.Env) -> tuple[Any, list[str]]:
+    rule = "(obs, info)"
+    try:
+        result: Any = env.reset(seed=_SEED)
+    except TypeError as error:
+        if "keyword argument" not in str(error):
+            return None, [_failed("reset", rule, error)]
+        fix = "define reset(self, *, seed=None, options=None), and call super().reset(seed=seed)"
+        return None, [problem("reset", "to take seed and options", _raised(error), fix)]
+    except Exception as error:  # whatever the user's environment raises
+        return None, [_failed("reset", rule, error)]
+    if not isinstance(result, tuple) or len(result) != 2:
+        return None, [problem("reset", f"it to return {rule}", _shown(result), f"return {rule}")]
+    obs, info = result
+    return obs, _obs_problems(env.observation_space, obs, "reset") + _info_problems(info, "reset")
+
+
+def _step(env: gymnasium.Env, action: int) -> tuple[Any, bool, list[str]]:
+    rule = "(obs, reward, terminated, truncated, info)"
+    try:
+        result: Any = env.step(action)
+    except Exception as error:  # whatever the user's environment raises
+        return None, True, [_failed("step", rule, error)]
+    if not isinstance(result, tuple) or len(result) != 5:
+        fix = f"return {rule}; `done` of the older gym is `terminated or truncated`"
+        return None, True, [problem("step", f"it to return {rule}", _shown(result), fix)]
+    obs, reward, terminated, truncated, info = result
+    problems = _obs_problems(env.observation_space, obs, "step")
+    problems += _reward_problems(reward)
+    for name, flag in (("terminated", terminated), ("truncated", truncated)):
+        if not isinstance(flag, (bool, np.bool_)):
+            fix = f"return bool({name})"
+            problems.append(problem(f"{name} of step", "a bool", _shown(flag), fix))
+    problems += _info_problems(info, "step")
+    return obs, problems != [] or bool(terminated or truncated), problems
+
+
+def _failed(method: str, rule: str, error: Exception) -> str:
+    # Wrappers unpack what they get, and so fail before we can see it.
+    if "values to unpack" in str(error) or "cannot unpack" in str(error):
+        return problem(method, f"it to return {rule}", _raised(error), f"return {rule}")
+    fix = f"make {method} work for every seed and every action of the action space"
+    raise _FaultError(problem(method, "no error", _raised(error), fix)) from error
+
+
+def _obs_problems(space: spaces.Space, obs: Any, method: str) -> list[str]:
+    where = f"observation of {method}"
+    if not isinstance(space, spaces.Box):
+        if isinstance(obs, (int, np.integer, np.ndarray)) and space.contains(obs):
+            return []
+        fix = "return an integer of the observation space, or change observation_space"
+        return [problem(where, f"a member of {space}", _shown(obs), fix)]
+    if isinstance(obs, np.generic):
+        obs = np.asarray(obs)  # what indexing an array gives where the shape is ()
+    if not isinstance(obs, np.ndarray):
+        fix = f"return np.asarray(obs, dtype=np.{space.dtype})"
+        return [problem(where, f"a NumPy array of {space.dtype}", _shown(obs), fix)]
+    if obs.shape != space.shape:
+        fix = "reshape it, or change observation_space"
+        return [problem(where, f"shape {space.shape}", f"shape {obs.shape}", fix)]
+    if not np.can_cast(obs.dtype, space.dtype):
+        fix = f"return obs.astype(np.{space.dtype}), or change observation_space"
+        return [problem(where, f"dtype {space.dtype}", f"dtype {obs.dtype}", fix)]
+    if not np.isfinite(obs).all():
+        fix = "find the division by zero or overflow in the environment"
+        raise _FaultError(problem(where, "finite numbers", _shown(obs), fix))
+    slack = 1e-5 * np.maximum(1.0, np.abs(obs, dtype=np.float64))  # rounding is no offence
+    outside = (obs < space.low - slack) | (obs > space.high + slack)
+    if outside.any():
+        at = tuple(np.argwhere(outside)[0].tolist())
+        bounds = f"values from {space.low[at]} to {space.high[at]} at {list(at)}"
+        fix = "clip it, or widen the bounds of observation_space"
+        return [problem(where, bounds, str(obs[at]), fix)]
+    return []
+
+
+def _reward_problems(reward: Any) -> list[str]:
+    if not isinstance(reward, (int, float, np.integer, np.floating)):
+        return [problem("reward of step", "a number", _shown(reward), "return float(reward)")]
+    if not -_MAX_REWARD <= reward <= _MAX_REWARD:
+        fix = "find the division by zero or overflow in the environment"
+        raise _FaultError(problem("reward of step", "a finite float32", _shown(reward), fix))
+    return []
+
+
+def _info_problems(info: Any, method: str) -> list[str]:
+    if isinstance(info, dict):
+        return []
+    return [problem(f"info of {method}", "a dict", _shown(info), "return {} if there is none")]
+
+
+def _raised(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _shown(value: Any) -> str:
+    """Returns a short text for a value and its type."""
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) <= 80 else text[:77] + '...'} ({type(value).__name__})"

@@ -19,10 +19,10 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             "train expects an agent and an environment, such as: rlzoo train dqn CartPole-v1 "
             "(or --config FILE)."
         )
-    import rlzoo
+    from rlzoo.train import run
 
     flags = {"vector": args.vector, "loop": args.loop}
-    run = rlzoo.train(
+    trained = run.train(
         args.agent,
         args.env,
         steps=args.steps,
@@ -37,15 +37,15 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         quiet=args.json,
         **{name: value for name, value in flags.items() if value is not None},
     )
-    return run.summary
+    return trained.summary
 
 
 def resume(args: argparse.Namespace) -> dict[str, Any]:
     """Goes on with a run, and returns its summary."""
     _check_run(args.run)
-    import rlzoo
+    from rlzoo.train import run
 
-    return rlzoo.resume(args.run, steps=args.steps, env=args.env, quiet=args.json).summary
+    return run.resume(args.run, steps=args.steps, env=args.env, quiet=args.json).summary
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,0 +1,276 @@
+"""The command line without training: help, parsing, exit codes, standard output."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rlzoo.cli import commands, main
+from rlzoo.cli.parser import parse
+
+COMMANDS = ["train", "resume", "evaluate", "record", "list", "check-env"]
+
+
+def fake(monkeypatch, function, name="list"):
+    monkeypatch.setitem(commands.COMMANDS, name, function)
+
+
+# Help.
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--help"])
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    for name in COMMANDS if not command else command:
+        assert name in shown
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom rlzoo.cli import main\n"
+        "try: main(['train', '--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'gymnasium', 'yaml', 'rich', 'matplotlib'}\n"
+        "print('heavy:', sorted(heavy & set(sys.modules)))"
+    )
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        seconds.append(time.perf_counter() - start)
+        assert done.stdout.endswith("heavy: []\n"), done
+    assert min(seconds) < 1.5
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith("rlzoo 0.")
+
+
+# Parsing.
+
+
+def test_train_takes_every_flag():
+    args = parse(
+        [
+            "train",
+            "dqn",
+            "CartPole-v1",
+            "--steps",
+            "5e4",
+            "--seed",
+            "1",
+            "--num-envs",
+            "8",
+            "--vector",
+            "async",
+            "--exploration",
+            "softmax",
+            "--torso",
+            "lstm",
+            "--set",
+            "a=1",
+            "--set",
+            "b.c=[1,2]",
+            "--config",
+            "f.yaml",
+            "--no-preset",
+            "--run-dir",
+            "d",
+            "--loop",
+            "host",
+            "--json",
+        ]
+    )
+    assert (args.agent, args.env, args.steps, args.seed) == ("dqn", "CartPole-v1", 50_000, 1)
+    assert (args.num_envs, args.vector, args.exploration) == (8, "async", "softmax")
+    assert (args.torso, args.overrides, args.config) == ("lstm", ["a=1", "b.c=[1,2]"], "f.yaml")
+    assert (args.no_preset, args.run_dir, args.loop, args.json) == (True, "d", "host", True)
+
+
+def test_flags_may_stand_between_agent_and_env():
+    args = parse(["train", "dqn", "--seed", "1", "CartPole-v1", "--steps", "3"])
+    assert (args.agent, args.env, args.steps) == ("dqn", "CartPole-v1", 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "required: COMMAND"),
+        ("trian", "unknown 'trian'. Did you mean 'train'"),
+        ("train", "rlzoo train dqn CartPole-v1"),
+        ("train dqn", "rlzoo train dqn CartPole-v1"),
+        ("train dqn CartPole-v1 Acrobot-v1", "unknown 'Acrobot-v1'"),
+        ("train dqn CartPole-v1 --stepz 3", "--stepz"),
+        ("train dqn CartPole-v1 --step 3", "--step"),
+        ("train dqn CartPole-v1 --steps many", "expected a whole number, received 'many'"),
+        ("train dqn CartPole-v1 --steps 1.5", "expected a whole number, received '1.5'"),
+        ("resume", "RUN"),
+        ("resume no/such/run", "no/such/run is not the folder of a run"),
+        ("evaluate no/such/run --json", "no/such/run is not the folder of a run"),
+        ("list agentz", "Unknown kind 'agentz'. Did you mean 'agents'"),
+    ],
+)
+def test_bad_command_lines_are_one_line(line, message, capfd):
+    try:
+        code = main(line.split())
+    except SystemExit as left:
+        code = left.code
+    out, err = capfd.readouterr()
+    assert code == 2 and out == ""
+    assert err.startswith("rlzoo: error: ") and err.count("\n") == 1
+    assert message in err
+
+
+def test_a_wrong_folder_names_the_newest_run(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "CartPole-v1" / "dqn" / "x"
+    run.mkdir(parents=True)
+    (run / "config.yaml").touch()
+    assert main(["resume", "runs"]) == 2
+    assert "The newest in ./runs is runs/CartPole-v1/dqn/x" in capfd.readouterr().err
+
+
+def test_record_and_evaluate_check_their_flags(tmp_path, capfd):
+    (tmp_path / "config.yaml").touch()
+    assert main(["record", str(tmp_path), "-o", "film.avi"]) == 2
+    assert "expected FILE.gif or FILE.mp4, received 'film.avi'" in capfd.readouterr().err
+    assert main(["evaluate", str(tmp_path), "--episodes", "0"]) == 2
+    assert "expected at least 1" in capfd.readouterr().err
+
+
+# Ends.
+
+
+class Stopped(BaseException):
+    exit_code = 143
+
+
+def test_an_interruption_has_its_own_code(monkeypatch, capfd):
+    def stop(args):
+        raise Stopped("terminated; saved at step 7.\nResume: rlzoo resume X")
+
+    fake(monkeypatch, stop)
+    assert main(["list"]) == 143
+    assert capfd.readouterr().err == "rlzoo: terminated; saved at step 7. Resume: rlzoo resume X\n"
+
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    fake(monkeypatch, interrupt)
+    assert main(["list"]) == 130
+
+
+def test_a_failure_shows_its_cause_and_where(monkeypatch, capfd):
+    def fail(args):
+        try:
+            int("seven")  # as an environment of the user would
+        except ValueError as error:
+            notes = ["env 3, step 17, seed 5"]
+            error.__notes__ = notes
+            raise
+
+    fake(monkeypatch, fail)
+    assert main(["list"]) == 1
+    err = capfd.readouterr().err
+    assert "Traceback" in err and "env 3, step 17, seed 5" in err
+    last = err.splitlines()[-1]
+    assert last.startswith("rlzoo: failed: ValueError: invalid literal")
+    assert "env 3, step 17, seed 5" in last
+
+
+def test_an_error_of_a_library_is_no_bad_input(monkeypatch, capfd):
+    def fail(args):
+        json.loads("{")
+
+    fake(monkeypatch, fail)
+    assert main(["list"]) == 1
+    assert "Traceback" in capfd.readouterr().err
+
+
+# Output.
+
+
+def test_json_is_the_last_line_and_the_only_one(monkeypatch, capfd):
+    def chatty(args):
+        print("from Python")
+        subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
+        return {"mean_return": float("nan"), "returns": (1.0, float("inf")), "run_dir": "x"}
+
+    fake(monkeypatch, chatty)
+    assert main(["list", "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out) == {"mean_return": None, "returns": [1.0, None], "run_dir": "x"}
+    assert out.count("\n") == 1
+    assert "from Python" in err and "from a child" in err
+
+
+def test_json_after_an_error_prints_nothing(monkeypatch, capfd):
+    def fail(args):
+        raise RuntimeError("no")
+
+    fake(monkeypatch, fail)
+    assert main(["list", "--json"]) == 1
+    assert capfd.readouterr().out == ""
+    print("still there")
+    assert capfd.readouterr().out == "still there\n"
+
+
+def test_training_ends_with_the_results_and_what_to_type(monkeypatch, capfd):
+    summary = {
+        "run_dir": "runs/CartPole-v1/dqn/20260101-000000-s0",
+        "mean_return": 500.0,
+        "std_return": 0.0,
+        "last_mean_return": 481.25,
+        "last_std_return": 20.5,
+        "episodes": 20,
+    }
+    fake(monkeypatch, lambda args: summary, "train")
+    assert main(["train", "dqn", "CartPole-v1"]) == 0
+    shown = capfd.readouterr().out
+    assert "best: mean return 500.00 +- 0.00 over 20 episodes" in shown
+    assert "last: mean return 481.25 +- 20.50 over 20 episodes" in shown
+    assert "tensorboard --logdir runs\n" in shown
+    assert "rlzoo evaluate runs/CartPole-v1/dqn/20260101-000000-s0\n" in shown
+
+
+def test_list_names_every_table(capfd):
+    from rlzoo.agents import AGENTS
+    from rlzoo.envs import ENVS
+    from rlzoo.exploration import EXPLORATIONS
+    from rlzoo.networks import TORSOS
+
+    assert main(["list", "--json"]) == 0
+    shown = json.loads(capfd.readouterr().out)
+    assert list(shown["agents"]) == list(AGENTS)
+    assert set(ENVS) <= set(shown["envs"])
+    assert list(shown["torsos"]) == list(TORSOS)
+    assert list(shown["explorations"]) == list(EXPLORATIONS)
+    assert main(["list", "torsos"]) == 0
+    assert "lstm" in capfd.readouterr().out
+
+
+def test_a_closed_pipe_is_no_error():
+    code = "import sys; from rlzoo.cli import main; sys.exit(main(['list', 'envs']))"
+    done = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    done.stdout.close()
+    assert done.stderr.read() == b"" and done.wait(timeout=120) == 0
+
+
+def test_tensorflow_is_told_to_be_quiet(monkeypatch):
+    import os
+
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    seen = []
+    fake(monkeypatch, lambda args: seen.append(os.environ["TF_CPP_MIN_LOG_LEVEL"]) or {})
+    assert main(["list"]) == 0 and seen == ["2"]
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    assert main(["list"]) == 0 and seen == ["2", "0"]

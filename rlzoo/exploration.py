@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from rlzoo.ops import losses, rng
 from rlzoo.ops.schedules import Schedule, as_schedule, levels
+from rlzoo.types import Chunk
 
 
 class Exploration:
@@ -24,10 +25,10 @@ class Exploration:
         return ()
 
     def log_probs(self, scores: tf.Tensor, state, step: tf.Tensor) -> tf.Tensor:
-        """Returns the log-probabilities [N, A] of the behaviour, float32.
+        """Returns the log-probabilities [..., N, A] of the behaviour, float32.
 
         Args:
-            scores: [N, A] float32, Q-values or logits, -inf where an action is invalid.
+            scores: [..., N, A] float32, Q-values or logits, -inf where an action is invalid.
             state: what `init` or `update` returned last.
             step: [] int64, environment steps taken so far.
         """
@@ -121,27 +122,28 @@ def choose(
     return action, losses.select(log_probs, action)
 
 
-def metrics(
-    strategy: Exploration, scores: tf.Tensor, action: tf.Tensor, valid: tf.Tensor, state, step
+def chunk_metrics(
+    strategy: Exploration, scores: tf.Tensor, chunk: Chunk, state, step: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Returns what TensorBoard shows of a strategy over a chunk.
 
     Args:
         strategy: the strategy that acted.
-        scores: [B, A] float32, the scores it saw.
-        action: [B] int32, what it chose.
-        valid: [B] bool, which rows count.
+        scores: [T, N, A] float32, the scores it saw.
+        chunk: what was done; only its valid rows count.
         state: the strategy's state.
         step: [] int64, environment steps.
 
     Returns:
         `exploration/entropy` in nats, `exploration/greedy_fraction`, and each rate.
     """
-    log_probs = strategy.log_probs(scores, state, step)
-    greedy = tf.equal(losses.select(scores, action), tf.reduce_max(scores, axis=-1))
+    entropy = losses.entropy(strategy.log_probs(scores, state, step))  # [T, N]
+    greedy = tf.equal(losses.select(scores, chunk.action), tf.reduce_max(scores, axis=-1))
     return {
-        "exploration/entropy": losses.masked_mean(losses.entropy(log_probs), valid),
-        "exploration/greedy_fraction": losses.masked_mean(tf.cast(greedy, tf.float32), valid),
+        "exploration/entropy": losses.masked_mean(entropy, chunk.valid),
+        "exploration/greedy_fraction": losses.masked_mean(
+            tf.cast(greedy, tf.float32), chunk.valid
+        ),
         **{f"exploration/{name}": rate for name, rate in strategy.rates(step).items()},
     }
 

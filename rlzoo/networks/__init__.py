@@ -1,13 +1,16 @@
 """Torsos and heads as plain Keras layers, and the network that joins them."""
 
-from rlzoo.networks.heads import dueling, policy_logits, q_values, value
+from rlzoo.networks.heads import dueling, linear, policy_logits, q_values, value
 from rlzoo.networks.network import (
+    adam,
     apply,
     build_network,
     copy_network,
     copy_torso,
+    descend,
     initial_state,
     named_variables,
+    update_target,
     unroll,
 )
 from rlzoo.networks.torsos import TORSOS, Recurrent, conv, dense, gru, is_recurrent, lstm
@@ -15,20 +18,24 @@ from rlzoo.networks.torsos import TORSOS, Recurrent, conv, dense, gru, is_recurr
 __all__ = [
     "TORSOS",
     "Recurrent",
+    "adam",
     "apply",
     "build_network",
     "conv",
     "copy_network",
     "copy_torso",
     "dense",
+    "descend",
     "dueling",
     "gru",
     "initial_state",
     "is_recurrent",
+    "linear",
     "lstm",
     "named_variables",
     "policy_logits",
     "q_values",
     "unroll",
+    "update_target",
     "value",
 ]

@@ -7,17 +7,17 @@ from rlzoo.networks.torsos import initializer
 
 def q_values(num_actions: int, seed: int | None = None) -> keras.Layer:
     """Returns one linear unit per action."""
-    return _linear(num_actions, 1.0, seed, "q_values")
+    return linear(num_actions, 1.0, seed, "q_values")
 
 
 def policy_logits(num_actions: int, seed: int | None = None) -> keras.Layer:
     """Returns one linear unit per action, started near the uniform policy."""
-    return _linear(num_actions, 0.01, seed, "policy_logits")
+    return linear(num_actions, 0.01, seed, "policy_logits")
 
 
 def value(seed: int | None = None) -> keras.Layer:
     """Returns one linear unit: the value of the observation."""
-    return _linear(1, 1.0, seed, "value")
+    return linear(1, 1.0, seed, "value")
 
 
 def dueling(num_actions: int, seed: int | None = None) -> keras.Layer:
@@ -38,8 +38,8 @@ class Dueling(keras.Layer):
         super().__init__(**kwargs)
         self.num_actions = num_actions
         self.seed = seed
-        self.value = _linear(1, 1.0, seed, "value")
-        self.advantage = _linear(num_actions, 1.0, None if seed is None else seed + 1, "advantage")
+        self.value = linear(1, 1.0, seed, "value")
+        self.advantage = linear(num_actions, 1.0, None if seed is None else seed + 1, "advantage")
 
     def build(self, input_shape):
         """Builds both streams on the features."""
@@ -56,6 +56,7 @@ class Dueling(keras.Layer):
         return {**super().get_config(), "num_actions": self.num_actions, "seed": self.seed}
 
 
-def _linear(units: int, gain: float, seed: int | None, name: str) -> keras.Layer:
+def linear(units: int, gain: float, seed: int | None, name: str = "linear") -> keras.Layer:
+    """Returns a dense layer without activation, orthogonal with `gain`."""
     kernel = initializer("orthogonal", gain, seed)
     return keras.layers.Dense(units, kernel_initializer=kernel, name=name)

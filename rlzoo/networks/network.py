@@ -131,6 +131,32 @@ def unroll(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, t
     return scores, tuple(x[-1] for x in states)
 
 
+def update_target(target: keras.Model, source: keras.Model, rate: float, due: tf.Tensor) -> None:
+    """Moves `target` towards `source` by `rate` (1 copies it) where `due`, a bool scalar."""
+
+    def move():
+        for old, new in zip(target.variables, source.variables, strict=True):
+            old.assign(new if rate == 1.0 else old + rate * (new - old))
+        return tf.constant(True)
+
+    tf.cond(due, move, lambda: tf.constant(False))
+
+
+def adam(network: keras.Model, learning_rate: float) -> keras.optimizers.Optimizer:
+    """Returns Adam (Kingma & Ba 2015, arXiv:1412.6980), built for a network's variables."""
+    optimizer = keras.optimizers.Adam(learning_rate)
+    optimizer.build(network.trainable_variables)
+    return optimizer
+
+
+def descend(optimizer, tape: tf.GradientTape, loss, network: keras.Model, max_norm) -> tf.Tensor:
+    """Takes one gradient step, clipped to `max_norm`; returns the norm before clipping."""
+    gradients = tape.gradient(loss, network.trainable_variables)
+    gradients, norm = tf.clip_by_global_norm(gradients, max_norm)
+    optimizer.apply(gradients)
+    return norm
+
+
 def named_variables(prefix: str, owner: keras.Model | keras.optimizers.Optimizer) -> dict:
     """Returns the variables of a model or optimiser by a name that is stable across processes.
 

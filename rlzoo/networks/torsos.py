@@ -160,8 +160,10 @@ class Recurrent(keras.Layer):
 
     def build(self, input_shape):
         """Builds the encoder, then the cell on its output."""
-        self.encoder.build(input_shape)
-        self.cell.build(self.encoder.compute_output_shape(input_shape))
+        if not self.encoder.built:
+            self.encoder.build(input_shape)
+        if not self.cell.built:
+            self.cell.build(self.encoder.compute_output_shape(input_shape))
 
     def call(self, inputs, states):
         """Returns the features [B, units] and the next states."""

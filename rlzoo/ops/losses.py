@@ -4,8 +4,8 @@ import tensorflow as tf
 
 
 def select(scores: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-    """Returns scores[b, action[b]]: [B, A] and [B] -> [B]."""
-    return tf.gather(scores, action, axis=-1, batch_dims=1)
+    """Returns the score of each row's action: [..., A] and [...] -> [...]."""
+    return tf.gather(scores, action, axis=-1, batch_dims=len(action.shape))
 
 
 def q_learning_targets(reward, discount, next_q, next_selector) -> tf.Tensor:
@@ -40,22 +40,6 @@ def squared(error: tf.Tensor) -> tf.Tensor:
 
 
 TD_LOSSES = {"huber": huber, "squared": squared}
-
-
-def policy_gradient(logits, action, advantage, weight) -> tf.Tensor:
-    """Returns -weight * advantage * log pi(action): the score-function loss (Williams 1992).
-
-    Args:
-        logits: [B, A] float32.
-        action: [B] int32.
-        advantage: [B] float32, no gradient flows through it.
-        weight: [B] float32, importance ratios or ones; no gradient flows through it.
-
-    Returns:
-        [B] float32.
-    """
-    log_prob = select(tf.nn.log_softmax(logits), action)  # [B]
-    return -tf.stop_gradient(weight * advantage) * log_prob
 
 
 def entropy(log_probs: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,32 @@
+"""The agents, by name. Adding one is a file and a line in `AGENTS`."""
+
+from rlzoo.agents.base import Agent
+from rlzoo.agents.deep_dyna_q import DeepDynaQ
+from rlzoo.agents.dqn import DQN
+from rlzoo.agents.reinforce import REINFORCE
+from rlzoo.agents.tabular_dyna_q import TabularDynaQ
+from rlzoo.types import EnvSpec, nearest
+
+# An agent that differs by the kind of observation is a dict of classes.
+AGENTS: dict[str, type | dict[str, type]] = {
+    "dqn": DQN,
+    "reinforce": REINFORCE,
+    "dyna_q": {"discrete": TabularDynaQ, "box": DeepDynaQ},
+}
+
+
+def agent_class(name: str, spec: EnvSpec) -> type:
+    """Returns the class of an agent for an environment.
+
+    Raises:
+        ValueError: no agent has this name.
+    """
+    if name not in AGENTS:
+        raise ValueError(f"Unknown agent {name!r}. {nearest(name, AGENTS)}")
+    entry = AGENTS[name]
+    if isinstance(entry, dict):
+        return entry["box" if spec.num_states is None else "discrete"]
+    return entry
+
+
+__all__ = ["AGENTS", "DQN", "REINFORCE", "Agent", "DeepDynaQ", "TabularDynaQ", "agent_class"]

@@ -1,0 +1,60 @@
+"""What an agent is: a Protocol. Nothing is inherited from it."""
+
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from rlzoo.exploration import Exploration
+from rlzoo.types import Chunk
+
+
+class Agent(Protocol):
+    """The contract between agents and loops.
+
+    `act` and `update` are traced and compiled by the loop: they use TensorFlow operations only,
+    and take every number that changes as a tensor. Learned values live in Keras variables and
+    replay; whatever else changes lives in the state, a NamedTuple of tensors with a field `step`
+    ([] int64, environment steps learned from).
+    """
+
+    Config: type  # frozen dataclass with every hyperparameter and its default
+    network: keras.Model  # observation -> scores, the part that supervised pretraining trains
+    exploration: Exploration
+    chunk_length: int  # T, steps per environment between updates
+    whole_episodes: bool  # each environment plays one episode per chunk, padded to T
+
+    def init(self, num_envs: int) -> Any:
+        """Returns the state of a learner that acts in N environments."""
+        ...
+
+    def act(
+        self, state: Any, obs: tf.Tensor, first: tf.Tensor, seed: tf.Tensor, explore: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, Any]:
+        """Chooses one action per environment.
+
+        Args:
+            state: from `init`, `act` or `update`.
+            obs: [N, ...] in the environment's dtype.
+            first: [N] bool, True where an episode starts: recurrent state is reset there.
+            seed: [2] int32.
+            explore: whether to follow the exploration strategy, or be greedy.
+
+        Returns:
+            The actions [N] int32, their log-probabilities [N] float32, the next state.
+        """
+        ...
+
+    def update(self, state: Any, chunk: Chunk, seed: tf.Tensor) -> tuple[Any, dict[str, tf.Tensor]]:
+        """Learns from a chunk.
+
+        Returns:
+            The next state, and metrics: float32 scalars by TensorBoard tag. `updates` is the
+            number of gradient steps taken; what is under `loss/`, `value/`, `grad/` and `model/`
+            is a mean over these, and means nothing if there were none.
+        """
+        ...
+
+    def variables(self) -> dict[str, Any]:
+        """Returns every variable that a checkpoint must hold, by a stable name."""
+        ...

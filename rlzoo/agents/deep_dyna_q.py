@@ -1,0 +1,269 @@
+"""Dyna-Q with networks: learning, model learning and planning on Box observations.
+
+The Dyna architecture of Sutton 1990 (https://doi.org/10.1016/B978-1-55860-141-3.50030-4) with the
+table replaced by a Q-network trained as in DQN (https://doi.org/10.1038/nature14236), and the
+remembered transitions by a network that predicts next observation, reward and termination.
+
+Deviations from tabular Dyna-Q:
+1. A backup is a gradient step on a batch; it bootstraps from a target network.
+2. Planning starts from observations in replay and tries uniformly random actions, also ones
+   never taken there: the model generalises, a table cannot.
+3. The model predicts the change of the observation, normalised by running moments, and the
+   probability of termination, which scales the discount of a simulated step.
+4. A time limit is no terminal state.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from rlzoo import exploration, networks
+from rlzoo.ops import losses, rng
+from rlzoo.replay import Replay, Transitions
+from rlzoo.types import Chunk, EnvSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class DeepDynaQConfig:
+    """Hyperparameters of Dyna-Q with networks."""
+
+    torso: str = "dense"  # default torso of the Q-network
+    exploration: str = "epsilon_greedy"  # default strategy
+    learning_rate: float = 5e-4  # of the Q-network's Adam
+    discount: float = 0.99  # gamma, 0..1
+    batch_size: int = 64  # transitions per gradient step, real or simulated
+    replay_capacity: int = 50_000  # transitions kept
+    learning_starts: int = 500  # transitions in replay before the first gradient step
+    train_every: int = 4  # steps per environment between updates
+    planning_steps: int = 8  # simulated gradient steps after each real one; 0 is Q-learning
+    planning_starts: int = 1_000  # transitions in replay before planning
+    target_update_period: int = 100  # gradient steps, real or simulated, between target copies
+    double_q: bool = True  # choose the successor's action with the online network
+    model_sizes: tuple[int, ...] = (128, 128)  # hidden units of the model
+    model_learning_rate: float = 1e-3  # of the model's Adam
+    model_updates: int = 4  # gradient steps of the model per update
+    max_grad_norm: float = 10.0  # clips the norm of each gradient
+
+
+class DeepDynaQState(NamedTuple):
+    """What changes while Dyna-Q runs, besides variables."""
+
+    step: tf.Tensor  # [] int64, environment steps
+    updates: tf.Tensor  # [] int64, gradient steps of the Q-network
+    exploration: Any
+
+
+class Moments(NamedTuple):
+    """Running mean and variance per dimension."""
+
+    mean: tf.Variable  # [D] float32
+    variance: tf.Variable  # [D] float32
+    count: tf.Variable  # [] float32
+
+    def add(self, rows: tf.Tensor) -> None:
+        """Takes rows [B, D] into account (Chan et al. 1983)."""
+        count = tf.cast(tf.shape(rows)[0], tf.float32)
+        total = self.count + count
+        mean, variance = tf.nn.moments(rows, axes=[0])
+        shift = mean - self.mean
+        spread = self.variance * self.count + variance * count
+        self.variance.assign((spread + tf.square(shift) * self.count * count / total) / total)
+        self.mean.assign_add(shift * count / total)
+        self.count.assign(total)
+
+    def scale(self) -> tf.Tensor:
+        """Returns the deviation [D], never 0."""
+        return tf.sqrt(self.variance) + 1e-6
+
+
+def q_loss(network, target_network, batch: Transitions, config: DeepDynaQConfig):
+    """Returns the mean TD loss and the mean Q-value of a real or simulated batch."""
+    q = losses.select(network(batch.obs), batch.action)  # [B]
+    next_q = target_network(batch.next_obs)  # [B, A]
+    selector = network(batch.next_obs) if config.double_q else next_q  # [B, A]
+    discount = config.discount * batch.discount  # [B]
+    target = losses.q_learning_targets(batch.reward, discount, next_q, selector)  # [B]
+    return tf.reduce_mean(losses.huber(target - q)), tf.reduce_mean(q)
+
+
+class DeepDynaQ:
+    """The agent: Q-network, target network, model network and replay.
+
+    Args:
+        spec: of the environment, with Box observations.
+        config: hyperparameters.
+        strategy: how to explore.
+        torso: any Keras layer from observations to features, not a recurrent one.
+        seed: of the initial weights.
+    """
+
+    Config = DeepDynaQConfig
+    whole_episodes = False
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: DeepDynaQConfig,
+        strategy: exploration.Exploration,
+        torso: keras.Layer,
+        seed: int,
+    ):
+        if networks.is_recurrent(torso):
+            raise ValueError(
+                "dyna_q cannot use a recurrent torso yet: its replay holds single steps, not "
+                "sequences. Use --torso dense or conv, or the agent reinforce."
+            )
+        self.spec = spec
+        self.config = config
+        self.exploration = strategy
+        self.chunk_length = config.train_every
+        head = networks.q_values(spec.num_actions, seed)
+        self.network = networks.build_network(spec, torso, head)
+        self.target_network = networks.copy_network(self.network)
+        self.optimizer = networks.adam(self.network, config.learning_rate)
+        self.replay = Replay(spec, config.replay_capacity)
+
+        size = int(tf.math.reduce_prod(spec.obs_shape))  # D, of a flattened observation
+        pair = keras.Input((size + spec.num_actions,), name="obs_and_action")
+        hidden = networks.dense(config.model_sizes, "silu", seed=seed + 1)(pair)
+        self.model_network = keras.Model(pair, networks.linear(size + 2, 0.01, seed)(hidden))
+        self.model_optimizer = networks.adam(self.model_network, config.model_learning_rate)
+        self.obs_moments, self.change_moments = _moments(size), _moments(size)
+
+    def init(self, num_envs: int) -> DeepDynaQState:
+        """Returns the state before the first step."""
+        zero = tf.zeros([], tf.int64)
+        return DeepDynaQState(zero, zero, self.exploration.init(num_envs, self.spec.num_actions))
+
+    def act(self, state: DeepDynaQState, obs, first, seed, explore: bool):
+        """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
+        strategy = self.exploration if explore else exploration.Greedy()
+        q = self.network(obs)  # [N, A]
+        action, log_prob = exploration.choose(strategy, q, state.exploration, state.step, seed)
+        return action, log_prob, state
+
+    def update(self, state: DeepDynaQState, chunk: Chunk, seed):
+        """Stores the chunk; then a real gradient step, model steps, simulated gradient steps."""
+        config = self.config
+        scores, _ = networks.unroll(self.network, chunk.obs, (), chunk.first)  # [T, N, A]
+        shown = exploration.chunk_metrics(
+            self.exploration, scores, chunk, state.exploration, state.step
+        )
+        self.replay.add(chunk)
+        self._add_moments(chunk)
+        seeds = rng.split(seed, 3)
+        real = tf.where(self.replay.size >= config.learning_starts, 1, 0)
+        planned = tf.where(self.replay.size >= config.planning_starts, config.planning_steps, 0)
+
+        def learn(i, updates, sums):
+            batch = self.replay.sample(config.batch_size, rng.fold_in(seeds[0], i))
+            return i + 1, updates + 1, _add(sums, self._gradient_step(batch, updates))
+
+        def learn_model(i, sums):
+            batch = self.replay.sample(config.batch_size, rng.fold_in(seeds[1], i))
+            return i + 1, _add(sums, self._model_step(batch))
+
+        def plan(i, updates, sums):
+            batch = self.replay.sample(config.batch_size, rng.fold_in(seeds[0], i))
+            batch = self.simulate(batch.obs, rng.fold_in(seeds[2], i))
+            return i + 1, updates + 1, _add(sums, self._gradient_step(batch, updates))
+
+        zero = tf.constant(0)
+        sums = {tag: tf.constant(0.0) for tag in ("loss/td", "value/q", "grad/norm")}
+        model_sums = {tag: tf.constant(0.0) for tag in ("model/loss", "model/termination_loss")}
+        i, updates, sums = tf.while_loop(lambda i, *_: i < real, learn, (zero, state.updates, sums))
+        if config.planning_steps:
+            model_updates = real * config.model_updates
+            _, model_sums = tf.while_loop(
+                lambda i, *_: i < model_updates, learn_model, (zero, model_sums)
+            )
+            _, updates, sums = tf.while_loop(
+                lambda i, *_: i < 1 + planned * real, plan, (zero + 1, updates, sums)
+            )
+            model_sums = _divide(model_sums, tf.cast(model_updates, tf.float32))
+        count = tf.cast(updates - state.updates, tf.float32)
+        state = DeepDynaQState(
+            state.step + tf.math.count_nonzero(chunk.valid),
+            updates,
+            self.exploration.update(state.exploration, chunk),
+        )
+        return state, {**shown, **_divide(sums, count), **model_sums, "updates": count}
+
+    def simulate(self, obs: tf.Tensor, seed: tf.Tensor) -> Transitions:
+        """Returns what the model expects of a random action in each observation [B, ...]."""
+        action = rng.integers(seed, [obs.shape[0]], self.spec.num_actions)  # [B]
+        flat = _flatten(obs)
+        change, reward, logit = self._predict(flat, action)
+        moments = self.change_moments
+        next_obs = flat + moments.mean + change * moments.scale()
+        next_obs = tf.saturate_cast(tf.reshape(next_obs, obs.shape), obs.dtype)
+        return Transitions(obs, action, reward, 1.0 - tf.sigmoid(logit), next_obs)
+
+    def _predict(self, flat: tf.Tensor, action: tf.Tensor):
+        """Returns normalised change [B, D], reward [B] and termination logit [B]."""
+        normal = (flat - self.obs_moments.mean) / self.obs_moments.scale()
+        pair = tf.concat([normal, tf.one_hot(action, self.spec.num_actions)], axis=-1)
+        output = self.model_network(pair)  # [B, D + 2]
+        return output[:, :-2], output[:, -2], output[:, -1]
+
+    def _add_moments(self, chunk: Chunk) -> None:
+        obs = _flatten(tf.reshape(chunk.obs, (-1, *self.spec.obs_shape)))
+        next_obs = _flatten(tf.reshape(chunk.next_obs, (-1, *self.spec.obs_shape)))
+        self.obs_moments.add(obs)
+        self.change_moments.add(next_obs - obs)
+
+    def _gradient_step(self, batch: Transitions, updates) -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss, q = q_loss(self.network, self.target_network, batch, self.config)
+        norm = networks.descend(
+            self.optimizer, tape, loss, self.network, self.config.max_grad_norm
+        )
+        due = (updates + 1) % self.config.target_update_period == 0
+        networks.update_target(self.target_network, self.network, 1.0, due)
+        return {"loss/td": loss, "value/q": q, "grad/norm": norm}
+
+    def _model_step(self, batch: Transitions) -> dict[str, tf.Tensor]:
+        flat, moments = _flatten(batch.obs), self.change_moments
+        target = (_flatten(batch.next_obs) - flat - moments.mean) / moments.scale()
+        with tf.GradientTape() as tape:
+            change, reward, logit = self._predict(flat, batch.action)
+            error = tf.reduce_mean(losses.huber(target - change), axis=-1)  # [B]
+            terminated = 1.0 - batch.discount
+            surprise = tf.nn.sigmoid_cross_entropy_with_logits(terminated, logit)  # [B]
+            loss = tf.reduce_mean(error + losses.huber(batch.reward - reward) + surprise)
+        networks.descend(
+            self.model_optimizer, tape, loss, self.model_network, self.config.max_grad_norm
+        )
+        return {"model/loss": loss, "model/termination_loss": tf.reduce_mean(surprise)}
+
+    def variables(self) -> dict[str, Any]:
+        """Returns every variable that a checkpoint holds, by name."""
+        return {
+            **networks.named_variables("network", self.network),
+            **networks.named_variables("target", self.target_network),
+            **networks.named_variables("optimizer", self.optimizer),
+            **networks.named_variables("model", self.model_network),
+            **networks.named_variables("model_optimizer", self.model_optimizer),
+            **{f"obs_moments/{k}": v for k, v in self.obs_moments._asdict().items()},
+            **{f"change_moments/{k}": v for k, v in self.change_moments._asdict().items()},
+            **{f"replay/{name}": value for name, value in self.replay.variables().items()},
+        }
+
+
+def _moments(size: int) -> Moments:
+    zeros = [tf.Variable(tf.zeros(shape), trainable=False) for shape in ((size,), (size,), ())]
+    return Moments(*zeros)
+
+
+def _flatten(obs: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.reshape(obs, (obs.shape[0], -1)), tf.float32)  # [B, D]
+
+
+def _add(sums: dict, values: dict) -> dict:
+    return {tag: sums[tag] + values[tag] for tag in sums}
+
+
+def _divide(sums: dict, count: tf.Tensor) -> dict:
+    return {tag: tf.math.divide_no_nan(total, count) for tag, total in sums.items()}

@@ -1,0 +1,159 @@
+"""DQN: Q-learning with a network, experience replay and a target network.
+
+Mnih et al. 2015, "Human-level control through deep reinforcement learning",
+https://doi.org/10.1038/nature14236. Double Q-learning: van Hasselt et al. 2016
+(arXiv:1509.06461). Dueling heads: Wang et al. 2016 (arXiv:1511.06581).
+
+Deviations from the paper:
+1. Adam instead of RMSprop.
+2. The gradient of the whole network is clipped by its norm.
+3. The Huber loss stands for the paper's clipped error; `loss="squared"` is the plain one.
+4. A time limit is no terminal state: the value of its last observation is bootstrapped.
+5. Rewards are not clipped, frames not preprocessed: that is for environment wrappers.
+"""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from rlzoo import exploration, networks
+from rlzoo.ops import losses, rng
+from rlzoo.replay import Replay, Transitions
+from rlzoo.types import Chunk, EnvSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class DQNConfig:
+    """Hyperparameters of DQN."""
+
+    torso: str = "dense"  # default torso
+    exploration: str = "epsilon_greedy"  # default strategy
+    learning_rate: float = 5e-4  # of Adam, > 0
+    discount: float = 0.99  # gamma, 0..1
+    batch_size: int = 128  # transitions per gradient step
+    replay_capacity: int = 50_000  # transitions kept
+    learning_starts: int = 1_000  # transitions in replay before the first gradient step
+    train_every: int = 4  # steps per environment between updates
+    updates_per_chunk: int = 1  # gradient steps each time
+    target_update_period: int = 250  # gradient steps between target updates
+    target_update_rate: float = 1.0  # 1 copies the network, less moves the target by that share
+    double_q: bool = False  # choose the successor's action with the online network
+    dueling: bool = False  # value and advantage heads
+    loss: Literal["huber", "squared"] = "huber"
+    max_grad_norm: float = 10.0  # clips the norm of the gradient
+
+
+class DQNState(NamedTuple):
+    """What changes while DQN runs, besides variables."""
+
+    step: tf.Tensor  # [] int64, environment steps
+    updates: tf.Tensor  # [] int64, gradient steps
+    exploration: Any
+
+
+def dqn_loss(network, target_network, batch: Transitions, config: DQNConfig):
+    """Returns the mean TD loss and the mean Q-value of a batch."""
+    q = losses.select(network(batch.obs), batch.action)  # [B]
+    next_q = target_network(batch.next_obs)  # [B, A]
+    selector = network(batch.next_obs) if config.double_q else next_q  # [B, A]
+    discount = config.discount * batch.discount  # [B]
+    target = losses.q_learning_targets(batch.reward, discount, next_q, selector)  # [B]
+    loss = losses.TD_LOSSES[config.loss](target - q)  # [B]
+    return tf.reduce_mean(loss), tf.reduce_mean(q)
+
+
+class DQN:
+    """The agent: replay, network, target network and optimiser.
+
+    Args:
+        spec: of the environment.
+        config: hyperparameters.
+        strategy: how to explore.
+        torso: any Keras layer from observations to features, not a recurrent one.
+        seed: of the initial weights.
+    """
+
+    Config = DQNConfig
+    whole_episodes = False
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: DQNConfig,
+        strategy: exploration.Exploration,
+        torso: keras.Layer,
+        seed: int,
+    ):
+        if networks.is_recurrent(torso):
+            raise ValueError(
+                "dqn cannot use a recurrent torso yet: its replay holds single steps, not "
+                "sequences. Use --torso dense or conv, or the agent reinforce."
+            )
+        head = networks.dueling if config.dueling else networks.q_values
+        self.spec = spec
+        self.config = config
+        self.exploration = strategy
+        self.chunk_length = config.train_every
+        self.network = networks.build_network(spec, torso, head(spec.num_actions, seed))
+        self.target_network = networks.copy_network(self.network)
+        self.optimizer = networks.adam(self.network, config.learning_rate)
+        self.replay = Replay(spec, config.replay_capacity)
+
+    def init(self, num_envs: int) -> DQNState:
+        """Returns the state before the first step."""
+        zero = tf.zeros([], tf.int64)
+        return DQNState(zero, zero, self.exploration.init(num_envs, self.spec.num_actions))
+
+    def act(self, state: DQNState, obs, first, seed, explore: bool):
+        """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
+        strategy = self.exploration if explore else exploration.Greedy()
+        q = self.network(obs)  # [N, A]
+        action, log_prob = exploration.choose(strategy, q, state.exploration, state.step, seed)
+        return action, log_prob, state
+
+    def update(self, state: DQNState, chunk: Chunk, seed):
+        """Stores the chunk, then takes `updates_per_chunk` gradient steps on replay."""
+        scores, _ = networks.unroll(self.network, chunk.obs, (), chunk.first)  # [T, N, A]
+        shown = exploration.chunk_metrics(
+            self.exploration, scores, chunk, state.exploration, state.step
+        )
+        self.replay.add(chunk)
+        ready = self.replay.size >= self.config.learning_starts
+        num_updates = tf.where(ready, self.config.updates_per_chunk, 0)
+
+        def body(i, updates, sums):
+            batch = self.replay.sample(self.config.batch_size, rng.fold_in(seed, i))
+            metrics = self._gradient_step(batch, updates)
+            return i + 1, updates + 1, tf.nest.map_structure(tf.add, sums, metrics)
+
+        zeros = {"loss/td": 0.0, "value/q": 0.0, "grad/norm": 0.0}
+        loop = (tf.constant(0), state.updates, tf.nest.map_structure(tf.constant, zeros))
+        _, updates, sums = tf.while_loop(lambda i, *_: i < num_updates, body, loop)
+        count = tf.cast(num_updates, tf.float32)
+        means = {tag: tf.math.divide_no_nan(total, count) for tag, total in sums.items()}
+        steps = tf.math.count_nonzero(chunk.valid)
+        explored = self.exploration.update(state.exploration, chunk)
+        return DQNState(state.step + steps, updates, explored), {**shown, **means, "updates": count}
+
+    def _gradient_step(self, batch: Transitions, updates) -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss, q = dqn_loss(self.network, self.target_network, batch, self.config)
+        norm = networks.descend(
+            self.optimizer, tape, loss, self.network, self.config.max_grad_norm
+        )
+        due = (updates + 1) % self.config.target_update_period == 0
+        networks.update_target(
+            self.target_network, self.network, self.config.target_update_rate, due
+        )
+        return {"loss/td": loss, "value/q": q, "grad/norm": norm}
+
+    def variables(self) -> dict[str, Any]:
+        """Returns every variable that a checkpoint holds, by name."""
+        return {
+            **networks.named_variables("network", self.network),
+            **networks.named_variables("target", self.target_network),
+            **networks.named_variables("optimizer", self.optimizer),
+            **{f"replay/{name}": value for name, value in self.replay.variables().items()},
+        }

@@ -1,0 +1,195 @@
+"""REINFORCE: the Monte-Carlo policy gradient, with an optional learned baseline.
+
+Williams 1992, "Simple statistical gradient-following algorithms for connectionist reinforcement
+learning", https://doi.org/10.1007/BF00992696; reward-to-go and baseline as in Sutton & Barto,
+2nd ed., sections 13.3 and 13.4.
+
+Each environment plays exactly one episode per update, from its start to its end, so short
+episodes are not preferred to long ones.
+
+Deviations from the paper:
+1. Adam instead of plain gradient ascent; the gradient is clipped by its norm.
+2. Without the factor gamma**t, so late steps of an episode count as much as early ones.
+3. At a time limit the baseline's value of the last observation is bootstrapped; without a
+   baseline the return ends there.
+4. Optional: advantages normalised over the batch, an entropy bonus (Williams & Peng 1991).
+5. Actions drawn by a strategy b other than the policy pi are weighted by pi / b, each step by its
+   own ratio, not by the product over the episode.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from rlzoo import exploration, networks
+from rlzoo.ops import losses
+from rlzoo.ops.returns import discounted_returns
+from rlzoo.types import Chunk, EnvSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class REINFORCEConfig:
+    """Hyperparameters of REINFORCE."""
+
+    torso: str = "dense"  # default torso
+    exploration: str = "softmax"  # default strategy; at temperature 1 it is the policy itself
+    learning_rate: float = 1e-3  # of Adam, > 0
+    discount: float = 0.99  # gamma, 0..1
+    baseline: bool = True  # subtract a learned value
+    value_learning_rate: float = 3e-3  # of the baseline's Adam
+    value_updates: int = 10  # gradient steps of the baseline per update
+    normalize_advantages: bool = True  # to mean 0 and deviation 1 over the batch
+    entropy_cost: float = 0.0  # weight of the entropy bonus
+    importance_correction: bool = True  # weight steps by pi / b
+    max_grad_norm: float = 10.0  # clips the norm of the gradient
+
+
+class REINFORCEState(NamedTuple):
+    """What changes while REINFORCE runs, besides variables."""
+
+    step: tf.Tensor  # [] int64, environment steps
+    updates: tf.Tensor  # [] int64, gradient steps of the policy
+    recurrent: tuple  # state of a recurrent torso, () otherwise
+    exploration: Any
+
+
+def reinforce_loss(logits, chunk: Chunk, advantage, config: REINFORCEConfig):
+    """Returns the surrogate loss (sum over steps, mean over episodes) and the mean entropy."""
+    log_probs = tf.nn.log_softmax(logits)  # [T, N, A]
+    log_prob = losses.select(log_probs, chunk.action)  # [T, N]
+    ratio = tf.exp(tf.where(chunk.valid, log_prob - chunk.behaviour_log_prob, 0.0))
+    weight = ratio * advantage if config.importance_correction else advantage
+    entropy = losses.entropy(log_probs)  # [T, N]
+    loss = -tf.stop_gradient(weight) * log_prob - config.entropy_cost * entropy
+    loss = tf.reduce_sum(tf.where(chunk.valid, loss, 0.0), axis=0)  # [N]
+    return tf.reduce_mean(loss), losses.masked_mean(entropy, chunk.valid)
+
+
+class REINFORCE:
+    """The agent: a policy network, optionally a value network, and their optimisers.
+
+    Args:
+        spec: of the environment, which must have a time limit.
+        config: hyperparameters.
+        strategy: how to explore; scores are the policy's logits.
+        torso: any Keras layer from observations to features, or RNN cell.
+        seed: of the initial weights.
+    """
+
+    Config = REINFORCEConfig
+    whole_episodes = True
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: REINFORCEConfig,
+        strategy: exploration.Exploration,
+        torso: keras.Layer,
+        seed: int,
+    ):
+        if spec.max_episode_steps is None:
+            raise ValueError(
+                "reinforce learns from whole episodes and needs a time limit, which this "
+                "environment lacks. Give one: --set env.max_episode_steps=1000."
+            )
+        self.spec = spec
+        self.config = config
+        self.exploration = strategy
+        self.chunk_length = spec.max_episode_steps
+        head = networks.policy_logits(spec.num_actions, seed)
+        self.network = networks.build_network(spec, torso, head)
+        self.optimizer = networks.adam(self.network, config.learning_rate)
+        if config.baseline:
+            value_torso = networks.copy_torso(torso)
+            self.value_network = networks.build_network(spec, value_torso, networks.value(seed))
+            self.value_optimizer = networks.adam(
+                self.value_network, config.value_learning_rate
+            )
+
+    def init(self, num_envs: int) -> REINFORCEState:
+        """Returns the state before the first step."""
+        zero = tf.zeros([], tf.int64)
+        recurrent = networks.initial_state(self.network, num_envs)
+        explored = self.exploration.init(num_envs, self.spec.num_actions)
+        return REINFORCEState(zero, zero, recurrent, explored)
+
+    def act(self, state: REINFORCEState, obs, first, seed, explore: bool):
+        """Chooses actions [N] by the exploration strategy on the logits, or greedily."""
+        strategy = self.exploration if explore else exploration.Greedy()
+        logits, recurrent = networks.apply(self.network, obs, state.recurrent, first)  # [N, A]
+        action, log_prob = exploration.choose(strategy, logits, state.exploration, state.step, seed)
+        return action, log_prob, state._replace(recurrent=recurrent)
+
+    def update(self, state: REINFORCEState, chunk: Chunk, seed):
+        """Takes one gradient step on N whole episodes."""
+        values, returns = self._values_and_returns(chunk)  # [T, N]
+        advantage = returns - values
+        if self.config.normalize_advantages:
+            mean = losses.masked_mean(advantage, chunk.valid)
+            variance = losses.masked_mean(tf.square(advantage - mean), chunk.valid)
+            advantage = (advantage - mean) / (tf.sqrt(variance) + 1e-8)
+
+        initial = tf.nest.map_structure(tf.zeros_like, state.recurrent)
+        with tf.GradientTape() as tape:
+            logits, _ = networks.unroll(self.network, chunk.obs, initial, chunk.first)  # [T, N, A]
+            loss, entropy = reinforce_loss(logits, chunk, advantage, self.config)
+        norm = networks.descend(
+            self.optimizer, tape, loss, self.network, self.config.max_grad_norm
+        )
+
+        shown = exploration.chunk_metrics(
+            self.exploration, logits, chunk, state.exploration, state.step
+        )
+        learned = {"loss/policy": loss, "loss/entropy": entropy, "grad/norm": norm}
+        if self.config.baseline:
+            learned |= self._fit_baseline(chunk, returns)
+        state = state._replace(
+            step=state.step + tf.math.count_nonzero(chunk.valid),
+            updates=state.updates + 1,
+            exploration=self.exploration.update(state.exploration, chunk),
+        )
+        return state, {**shown, **learned, "updates": tf.constant(1.0)}
+
+    def _values_and_returns(self, chunk: Chunk) -> tuple[tf.Tensor, tf.Tensor]:
+        reward = tf.where(chunk.valid, chunk.reward, 0.0)
+        discount = self.config.discount * chunk.discount
+        values = successor_values = tf.zeros_like(reward)
+        if self.config.baseline:
+            values, successor_values = self._values(chunk)
+        return values, discounted_returns(reward, discount, chunk.last, successor_values)
+
+    def _values(self, chunk: Chunk) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the value of every observation and of its successor, each [T, N]."""
+        obs = tf.concat([chunk.obs[:1], chunk.next_obs], axis=0)  # [T + 1, N, ...]
+        first = tf.concat([chunk.first[:1], tf.zeros_like(chunk.first)], axis=0)
+        initial = networks.initial_state(self.value_network, first.shape[1])
+        values, _ = networks.unroll(self.value_network, obs, initial, first)
+        values = values[..., 0]  # [T + 1, N]
+        return values[:-1], values[1:]
+
+    def _fit_baseline(self, chunk: Chunk, returns: tf.Tensor) -> dict[str, tf.Tensor]:
+        def body(i, _, __):
+            with tf.GradientTape() as tape:
+                values, _ = self._values(chunk)
+                loss = losses.masked_mean(losses.squared(returns - values), chunk.valid)
+            limit = self.config.max_grad_norm
+            networks.descend(self.value_optimizer, tape, loss, self.value_network, limit)
+            return i + 1, loss, losses.masked_mean(values, chunk.valid)
+
+        count = self.config.value_updates
+        loop = (tf.constant(0), tf.constant(0.0), tf.constant(0.0))
+        _, loss, value = tf.while_loop(lambda i, *_: i < count, body, loop)
+        return {"loss/value": loss, "value/baseline": value}
+
+    def variables(self) -> dict[str, Any]:
+        """Returns every variable that a checkpoint holds, by name."""
+        variables = {
+            **networks.named_variables("network", self.network),
+            **networks.named_variables("optimizer", self.optimizer),
+        }
+        if self.config.baseline:
+            variables |= networks.named_variables("value_network", self.value_network)
+            variables |= networks.named_variables("value_optimizer", self.value_optimizer)
+        return variables

@@ -1,0 +1,206 @@
+"""Dyna-Q over a table: learning, model learning and planning on Discrete observations.
+
+Sutton 1990, "Integrated architectures for learning, planning, and reacting based on approximating
+dynamic programming", https://doi.org/10.1016/B978-1-55860-141-3.50030-4; the algorithm is the box
+"Tabular Dyna-Q" in Sutton & Barto, 2nd ed., section 8.2. The model is the remembered transition
+of each observation and action.
+
+Deviations from the book:
+1. A time limit is no terminal state: the value of its last observation is bootstrapped.
+2. Several environments share the table; their steps are learned from one after the other.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from rlzoo import exploration, networks
+from rlzoo.ops import rng
+from rlzoo.types import Chunk, EnvSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class TabularDynaQConfig:
+    """Hyperparameters of tabular Dyna-Q."""
+
+    exploration: str = "epsilon_greedy"  # default strategy
+    learning_rate: float = 0.1  # alpha, 0..1
+    discount: float = 0.95  # gamma, 0..1
+    planning_steps: int = 50  # simulated backups after each real step; 0 is Q-learning
+
+
+class TabularDynaQState(NamedTuple):
+    """What changes while Dyna-Q runs, besides variables."""
+
+    step: tf.Tensor  # [] int64, environment steps
+    exploration: Any
+
+
+class Model(NamedTuple):
+    """The last transition seen of each pair (observation, action), and which were seen."""
+
+    reward: Any  # [S * A] float32
+    discount: Any  # [S * A] float32, 0 where the step terminated
+    next_obs: Any  # [S * A] int32
+    known: Any  # [S * A] bool
+    pairs: Any  # [S * A] int32, the first `num_pairs` are the pairs seen
+    num_pairs: Any  # [] int32
+
+
+def q_backup(q, pair, reward, discount, next_obs, learning_rate):
+    """Moves q[pair] towards reward + discount * max q[next_obs] (Watkins 1989).
+
+    Args:
+        q: [S, A] float32.
+        pair: [] int32, obs * A + action.
+        reward: [] float32.
+        discount: [] float32, gamma, or 0 where the step terminated.
+        next_obs: [] int32.
+        learning_rate: alpha.
+
+    Returns:
+        The new table [S, A] and the TD error [].
+    """
+    flat = tf.reshape(q, [-1])  # [S * A]
+    error = reward + discount * tf.reduce_max(q[next_obs]) - flat[pair]
+    flat = tf.tensor_scatter_nd_update(flat, [[pair]], [flat[pair] + learning_rate * error])
+    return tf.reshape(flat, q.shape), error
+
+
+def remember(model: Model, pair, reward, discount, next_obs) -> Model:
+    """Returns the model in which this transition is the answer for its pair."""
+    is_new = ~model.known[pair]
+    place = tf.where(is_new, model.num_pairs, 0)  # an old pair leaves the list as it is
+    listed = tf.where(is_new, pair, model.pairs[0])
+
+    def put(values, index, value):
+        return tf.tensor_scatter_nd_update(values, [[index]], [value])
+
+    return Model(
+        reward=put(model.reward, pair, reward),
+        discount=put(model.discount, pair, discount),
+        next_obs=put(model.next_obs, pair, next_obs),
+        known=put(model.known, pair, True),
+        pairs=put(model.pairs, place, listed),
+        num_pairs=model.num_pairs + tf.cast(is_new, tf.int32),
+    )
+
+
+class TabularDynaQ:
+    """The agent: a table of Q-values and a table of remembered transitions.
+
+    Args:
+        spec: of the environment, with Discrete observations.
+        config: hyperparameters.
+        strategy: how to explore.
+        torso: must be None: the table is the network.
+        seed: not used, the table starts at zero.
+    """
+
+    Config = TabularDynaQConfig
+    whole_episodes = False
+    chunk_length = 1
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: TabularDynaQConfig,
+        strategy: exploration.Exploration,
+        torso: None,
+        seed: int,
+    ):
+        if torso is not None:
+            raise ValueError(
+                "dyna_q keeps a table for Discrete observations and takes no torso: leave "
+                "--torso out."
+            )
+        self.spec = spec
+        self.config = config
+        self.exploration = strategy
+        obs = keras.Input((), dtype=spec.obs_dtype, name="obs")
+        table = keras.layers.Embedding(
+            spec.num_states, spec.num_actions, embeddings_initializer="zeros", name="q_table"
+        )
+        self.network = keras.Model(obs, table(obs))
+        self.table = table.embeddings  # [S, A]
+        count = spec.num_states * spec.num_actions  # pyright: ignore[reportOptionalOperand]
+
+        def zeros(shape, dtype):
+            return tf.Variable(tf.zeros(shape, dtype), trainable=False)
+
+        self.model = Model(
+            reward=zeros(count, tf.float32),
+            discount=zeros(count, tf.float32),
+            next_obs=zeros(count, tf.int32),
+            known=zeros(count, tf.bool),
+            pairs=zeros(count, tf.int32),
+            num_pairs=zeros((), tf.int32),
+        )
+
+    def init(self, num_envs: int) -> TabularDynaQState:
+        """Returns the state before the first step."""
+        explored = self.exploration.init(num_envs, self.spec.num_actions)
+        return TabularDynaQState(tf.zeros([], tf.int64), explored)
+
+    def act(self, state: TabularDynaQState, obs, first, seed, explore: bool):
+        """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
+        strategy = self.exploration if explore else exploration.Greedy()
+        q = self.network(obs)  # [N, A]
+        action, log_prob = exploration.choose(strategy, q, state.exploration, state.step, seed)
+        return action, log_prob, state
+
+    def update(self, state: TabularDynaQState, chunk: Chunk, seed):
+        """Learns from each step of the chunk, then plans `planning_steps` times."""
+        config = self.config
+        scores, _ = networks.unroll(self.network, chunk.obs, (), chunk.first)  # [T, N, A]
+        shown = exploration.chunk_metrics(
+            self.exploration, scores, chunk, state.exploration, state.step
+        )
+        steps = [tf.reshape(field, [-1]) for field in chunk]  # each [T * N]
+        chunk_row = Chunk(*steps)
+        obs, next_obs = (tf.cast(x, tf.int32) for x in (chunk_row.obs, chunk_row.next_obs))
+        pair = obs * self.spec.num_actions + chunk_row.action
+        reward, discount = chunk_row.reward, config.discount * chunk_row.discount
+        count = reward.shape[0]
+        draws = rng.uniform(seed, [count, config.planning_steps])
+
+        def real_step(i, q, model, total):
+            row = pair[i], reward[i], discount[i], next_obs[i]
+            q, error = q_backup(q, *row, config.learning_rate)
+            model = remember(model, *row)
+
+            def plan(j, q):
+                known = model.pairs[tf.cast(draws[i, j] * num_pairs, tf.int32)]
+                row = known, model.reward[known], model.discount[known], model.next_obs[known]
+                return j + 1, q_backup(q, *row, config.learning_rate)[0]
+
+            num_pairs = tf.cast(model.num_pairs, tf.float32)
+            _, q = tf.while_loop(lambda j, _: j < config.planning_steps, plan, (0, q))
+            return i + 1, q, model, total + tf.abs(error)
+
+        model = Model(*(tf.convert_to_tensor(variable) for variable in self.model))
+        loop = (0, tf.convert_to_tensor(self.table), model, 0.0)
+        _, q, model, total = tf.while_loop(lambda i, *_: i < count, real_step, loop)
+        self.table.assign(q)
+        for variable, value in zip(self.model, model, strict=True):
+            variable.assign(value)
+        state = TabularDynaQState(
+            state.step + tf.math.count_nonzero(chunk.valid),
+            self.exploration.update(state.exploration, chunk),
+        )
+        return state, {
+            **shown,
+            "loss/td": total / float(count),
+            "value/q": tf.reduce_mean(tf.reduce_max(scores, axis=-1)),
+            "model/pairs": tf.cast(model.num_pairs, tf.float32),
+            "updates": tf.constant(count * (1.0 + config.planning_steps)),
+        }
+
+    def variables(self) -> dict[str, Any]:
+        """Returns every variable that a checkpoint holds, by name."""
+        return {
+            **networks.named_variables("network", self.network),
+            **{f"model/{name}": value for name, value in self.model._asdict().items()},
+        }

@@ -1,0 +1,197 @@
+"""The host loop: steps Gymnasium environments in Python, learns in compiled TensorFlow."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from rlzoo.agents import Agent
+from rlzoo.envs import SyncEnvs
+from rlzoo.ops import rng
+from rlzoo.types import Chunk, EnvSpec
+
+_ACT, _UPDATE = 0, 1  # random streams of a run
+
+
+class LoopState(NamedTuple):
+    """The tensors that the loop carries from call to call."""
+
+    agent: Any  # the agent's own state
+    acts: tf.Tensor  # [] int64, calls of act: the act stream's counter
+    chunks: tf.Tensor  # [] int64, calls of update: the update stream's counter
+
+
+class Report(NamedTuple):
+    """What one chunk brought."""
+
+    steps: int  # environment steps taken, summed over environments
+    episodes: list[tuple[float, int]]  # (return, length) of those that ended
+    metrics: dict[str, float]  # what `Agent.update` returned
+
+
+def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Callable:
+    """Compiles (state, obs, first, acts) -> (action, log_prob, state, acts + 1)."""
+    stream = rng.fold_in(rng.from_int(seed), _ACT)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def act(state, obs, first, acts):
+        action, log_prob, state = agent.act(state, obs, first, rng.fold_in(stream, acts), explore)
+        return action, log_prob, state, acts + 1
+
+    obs = obs_tensor_spec(agent.spec, num_envs)
+    first = tf.TensorSpec((num_envs,), tf.bool)
+    count = tf.TensorSpec((), tf.int64)
+    return act.get_concrete_function(tensor_specs(agent.init(num_envs)), obs, first, count)
+
+
+def compile_update(agent: Agent, num_envs: int, seed: int) -> tuple[Callable, list[str]]:
+    """Compiles (state, chunk, chunks) -> (state, metrics [M], chunks + 1), and names the metrics."""
+    stream = rng.fold_in(rng.from_int(seed), _UPDATE)
+    tags: list[str] = []
+
+    @tf.function(jit_compile=True, autograph=False)
+    def update(state, chunk, chunks):
+        state, metrics = agent.update(state, chunk, rng.fold_in(stream, chunks))
+        tags[:] = sorted(metrics)
+        return state, tf.stack([tf.cast(metrics[tag], tf.float32) for tag in tags]), chunks + 1
+
+    shape = (agent.chunk_length, num_envs)
+    chunk = Chunk(*(tf.TensorSpec(*field) for field in chunk_fields(agent.spec, shape)))
+    count = tf.TensorSpec((), tf.int64)
+    compiled = update.get_concrete_function(tensor_specs(agent.init(num_envs)), chunk, count)
+    return compiled, tags
+
+
+class HostLoop:
+    """Collects chunks from environments and lets an agent learn from them.
+
+    Args:
+        agent: the learner.
+        envs: from `make_envs`.
+        seed: of the run; acting and learning draw from streams of their own.
+    """
+
+    def __init__(self, agent: Agent, envs: SyncEnvs, seed: int):
+        self.agent = agent
+        self.envs = envs
+        self._seed = seed
+        zero = tf.zeros([], tf.int64)
+        self.state = LoopState(agent.init(envs.num_envs), zero, zero)
+        self.episode_return = np.zeros(envs.num_envs)  # of the running episodes
+        self.episode_length = np.zeros(envs.num_envs, np.int64)
+        self.first = np.ones(envs.num_envs, bool)
+        self.obs = envs.reset() if not agent.whole_episodes else None
+        self.compile()
+
+    def compile(self) -> None:
+        """Compiles act and update, anew after the agent's exploration was changed."""
+        self._act = compile_act(self.agent, self.envs.num_envs, self._seed, explore=True)
+        self._update, self._tags = compile_update(self.agent, self.envs.num_envs, self._seed)
+
+    def run_chunk(self) -> Report:
+        """Collects one chunk and learns from it.
+
+        Raises:
+            FloatingPointError: a metric is not finite.
+        """
+        chunk, episodes = self._collect()
+        agent_state, metrics, chunks = self._update(self.state.agent, chunk, self.state.chunks)
+        self.state = LoopState(agent_state, self.state.acts, chunks)
+        report = Report(
+            int(np.count_nonzero(chunk.valid)),
+            episodes,
+            dict(zip(self._tags, metrics.numpy().tolist(), strict=True)),
+        )
+        if not np.isfinite(list(report.metrics.values())).all():
+            bad = {tag: value for tag, value in report.metrics.items() if not np.isfinite(value)}
+            raise FloatingPointError(
+                f"The agent diverged: {bad} at update {int(chunks)}. The last checkpoint is good. "
+                "A lower learning_rate, or rewards of a smaller scale, may help."
+            )
+        return report
+
+    def _collect(self) -> tuple[Chunk, list[tuple[float, int]]]:
+        """Steps the environments through one chunk; whole episodes are padded to its length."""
+        envs, num_envs = self.envs, self.envs.num_envs
+        fields = chunk_fields(self.agent.spec, (self.agent.chunk_length, num_envs))
+        chunk = Chunk(*(np.zeros(*field) for field in fields))
+        episodes: list[tuple[float, int]] = []
+        active = None
+        if self.agent.whole_episodes:
+            self.obs, active = envs.reset(), ~envs.retired
+            self.first = np.ones(num_envs, bool)
+        state, acts = self.state.agent, self.state.acts
+        for t in range(self.agent.chunk_length):
+            action, log_prob, state, acts = self._act(
+                state, tf.constant(self.obs), tf.constant(self.first), acts
+            )
+            action = action.numpy()
+            step = envs.step(action, active)
+            last = step.terminated | step.truncated
+            taken = ~envs.lost if active is None else active & ~envs.lost
+            chunk.obs[t] = self.obs
+            chunk.action[t] = action
+            chunk.reward[t] = step.reward
+            chunk.discount[t] = ~step.terminated
+            chunk.last[t] = last
+            chunk.first[t] = self.first
+            chunk.next_obs[t] = step.final_obs
+            chunk.behaviour_log_prob[t] = log_prob.numpy()
+            chunk.valid[t] = taken
+            self.episode_return += step.reward
+            self.episode_length += taken
+            if last.any():
+                for i in np.flatnonzero(last):
+                    if not envs.lost[i]:
+                        episodes.append((float(self.episode_return[i]), int(self.episode_length[i])))
+                self.episode_return[last] = 0.0
+                self.episode_length[last] = 0
+            self.obs, self.first = step.obs, last
+            if active is not None:
+                active &= ~last
+                if not active.any():
+                    break
+        self.state = LoopState(state, acts, self.state.chunks)
+        return chunk, episodes
+
+    def get_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Returns all that a checkpoint needs to go on from here: arrays, and plain values."""
+        tensors = enumerate(tf.nest.flatten(self.state))
+        arrays = {f"state/{i}": tensor.numpy() for i, tensor in tensors}
+        arrays |= {name: value.numpy() for name, value in self.agent.variables().items()}
+        arrays["loop/episode_return"] = self.episode_return
+        arrays["loop/episode_length"] = self.episode_length
+        arrays["loop/first"] = self.first
+        if self.obs is not None:
+            arrays["loop/obs"] = self.obs
+        return arrays, {"envs": self.envs.get_state()}
+
+    def set_state(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Goes back to what `get_state` returned; the environments replay their episodes."""
+        flat = [tf.constant(arrays[f"state/{i}"]) for i in range(len(tf.nest.flatten(self.state)))]
+        self.state = tf.nest.pack_sequence_as(self.state, flat)
+        for name, variable in self.agent.variables().items():
+            variable.assign(arrays[name])
+        self.episode_return = arrays["loop/episode_return"].copy()
+        self.episode_length = arrays["loop/episode_length"].copy()
+        self.first = arrays["loop/first"].copy()
+        obs = self.envs.set_state(meta["envs"], arrays.get("loop/obs"))
+        self.obs = None if self.agent.whole_episodes else obs
+
+
+def chunk_fields(spec: EnvSpec, shape: tuple[int, int]) -> Chunk:
+    """Returns the shape and dtype of every field of a chunk [T, N]."""
+    obs = ((*shape, *spec.obs_shape), spec.obs_dtype)
+    dtypes = Chunk(None, "int32", "float32", "float32", "bool", "bool", None, "float32", "bool")
+    return Chunk(*(obs if dtype is None else (shape, dtype) for dtype in dtypes))
+
+
+def obs_tensor_spec(spec: EnvSpec, num_envs: int) -> tf.TensorSpec:
+    """Returns the shape and dtype of the observations of N environments."""
+    return tf.TensorSpec((num_envs, *spec.obs_shape), spec.obs_dtype)
+
+
+def tensor_specs(structure: Any) -> Any:
+    """Returns the shape and dtype of every tensor in a structure."""
+    return tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), structure)

@@ -30,37 +30,60 @@ class Report(NamedTuple):
     metrics: dict[str, float]  # what `Agent.update` returned
 
 
-def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Callable:
+class Compiled:
+    """A function compiled by XLA for one signature.
+
+    A call goes straight to the compiled code: TensorFlow's checks of every argument would cost
+    more than a small network does. Arguments must be tensors that fit `specs`.
+
+    Args:
+        function: of tensors and (nested) tuples of tensors, returning the like.
+        specs: a `tf.TensorSpec`, or tuples of them, for each argument.
+    """
+
+    def __init__(self, function: Callable, *specs: Any):
+        traced = tf.function(function, jit_compile=True, autograph=False)
+        self._concrete = traced.get_concrete_function(*specs)  # keeps what is captured alive
+        self._call = self._concrete.inference_fn.call_flat
+        self._captured = self._concrete.captured_inputs
+        self._outputs = self._concrete.structured_outputs
+
+    def __call__(self, *args: Any) -> Any:
+        outputs = self._call(*tf.nest.flatten(args), *self._captured)
+        return tf.nest.pack_sequence_as(self._outputs, outputs)
+
+
+def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Compiled:
     """Compiles (state, obs, first, acts) -> (action, log_prob, state, acts + 1)."""
     stream = rng.fold_in(rng.from_int(seed), _ACT)
 
-    @tf.function(jit_compile=True, autograph=False)
     def act(state, obs, first, acts):
         action, log_prob, state = agent.act(state, obs, first, rng.fold_in(stream, acts), explore)
         return action, log_prob, state, acts + 1
 
-    obs = obs_tensor_spec(agent.spec, num_envs)
-    first = tf.TensorSpec((num_envs,), tf.bool)
-    count = tf.TensorSpec((), tf.int64)
-    return act.get_concrete_function(tensor_specs(agent.init(num_envs)), obs, first, count)
+    return Compiled(
+        act,
+        tensor_specs(agent.init(num_envs)),
+        tf.TensorSpec((num_envs, *agent.spec.obs_shape), agent.spec.obs_dtype),
+        tf.TensorSpec((num_envs,), tf.bool),
+        tf.TensorSpec((), tf.int64),
+    )
 
 
-def compile_update(agent: Agent, num_envs: int, seed: int) -> tuple[Callable, list[str]]:
+def compile_update(agent: Agent, num_envs: int, seed: int) -> tuple[Compiled, list[str]]:
     """Compiles (state, chunk, chunks) -> (state, metrics [M], chunks + 1), and names the metrics."""
     stream = rng.fold_in(rng.from_int(seed), _UPDATE)
     tags: list[str] = []
 
-    @tf.function(jit_compile=True, autograph=False)
     def update(state, chunk, chunks):
         state, metrics = agent.update(state, chunk, rng.fold_in(stream, chunks))
         tags[:] = sorted(metrics)
         return state, tf.stack([tf.cast(metrics[tag], tf.float32) for tag in tags]), chunks + 1
 
-    shape = (agent.chunk_length, num_envs)
-    chunk = Chunk(*(tf.TensorSpec(*field) for field in chunk_fields(agent.spec, shape)))
-    count = tf.TensorSpec((), tf.int64)
-    compiled = update.get_concrete_function(tensor_specs(agent.init(num_envs)), chunk, count)
-    return compiled, tags
+    fields = chunk_fields(agent.spec, (agent.chunk_length, num_envs))
+    chunk = Chunk(*(tf.TensorSpec(*field) for field in fields))
+    state = tensor_specs(agent.init(num_envs))
+    return Compiled(update, state, chunk, tf.TensorSpec((), tf.int64)), tags
 
 
 class HostLoop:
@@ -96,7 +119,9 @@ class HostLoop:
             FloatingPointError: a metric is not finite.
         """
         chunk, episodes = self._collect()
-        agent_state, metrics, chunks = self._update(self.state.agent, chunk, self.state.chunks)
+        agent_state, metrics, chunks = self._update(
+            self.state.agent, tf.nest.map_structure(tf.constant, chunk), self.state.chunks
+        )
         self.state = LoopState(agent_state, self.state.acts, chunks)
         report = Report(
             int(np.count_nonzero(chunk.valid)),
@@ -185,11 +210,6 @@ def chunk_fields(spec: EnvSpec, shape: tuple[int, int]) -> Chunk:
     obs = ((*shape, *spec.obs_shape), spec.obs_dtype)
     dtypes = Chunk(None, "int32", "float32", "float32", "bool", "bool", None, "float32", "bool")
     return Chunk(*(obs if dtype is None else (shape, dtype) for dtype in dtypes))
-
-
-def obs_tensor_spec(spec: EnvSpec, num_envs: int) -> tf.TensorSpec:
-    """Returns the shape and dtype of the observations of N environments."""
-    return tf.TensorSpec((num_envs, *spec.obs_shape), spec.obs_dtype)
 
 
 def tensor_specs(structure: Any) -> Any:

@@ -8,26 +8,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlzoo.train.evaluate import evaluate_run as evaluate
-    from rlzoo.train.run import Run, load, resume, train
+    from rlzoo.train.run import Interrupted, Policy, Run, evaluate, load, record, resume, train
 
-__all__ = ["Run", "evaluate", "load", "resume", "train"]
-
-_EXPORTS = {
-    "Run": ("rlzoo.train.run", "Run"),
-    "evaluate": ("rlzoo.train.evaluate", "evaluate_run"),
-    "load": ("rlzoo.train.run", "load"),
-    "resume": ("rlzoo.train.run", "resume"),
-}
+__all__ = ["Interrupted", "Policy", "Run", "evaluate", "load", "record", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "train":  # the package, which can be called
         return importlib.import_module("rlzoo.train")
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'rlzoo' has no attribute {name!r}")
-    module, attribute = _EXPORTS[name]
-    return getattr(importlib.import_module(module), attribute)
+    if name in __all__:
+        return getattr(importlib.import_module("rlzoo.train.run"), name)
+    raise AttributeError(f"module 'rlzoo' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -82,7 +82,7 @@ def test_no_cycles():
         def visit_FunctionDef(self, node):
             return None
 
-        visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef
+        visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef  # noqa: N815
 
         def visit_If(self, node):
             return None if "TYPE_CHECKING" in ast.dump(node.test) else self.generic_visit(node)

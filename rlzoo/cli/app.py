@@ -9,11 +9,12 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rlzoo.cli.parser import parse
+from rlzoo.cli.streams import redirected
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
@@ -21,7 +22,6 @@ _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
     args = parse(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is first imported
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     from rlzoo.cli import commands
 
@@ -29,18 +29,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = getattr(args, "json", False)
     try:
         if as_json:
-            with _stdout_to_stderr():
+            with redirected(1, 2), contextlib.redirect_stdout(sys.stderr):
                 result = command(args)
             print(json.dumps(_plain(result), allow_nan=False))
         else:
-            commands.show(args.command, command(args))
+            result = command(args)
+            commands.show(args.command, result)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe left: `rlzoo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except BaseException as error:
         return _report(error)
-    return 0
+    return 0 if result.get("ok", True) else 2
 
 
 def _report(error: BaseException) -> int:
@@ -74,20 +75,6 @@ def _is_ours(error: BaseException) -> bool:
 def _say(text: str) -> None:
     """Prints one line on standard error."""
     print("rlzoo: " + " ".join(text.split()), file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Sends what is printed to standard error, by this process and by those it starts."""
-    sys.stdout.flush()
-    saved = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)
 
 
 def _plain(value: Any) -> Any:

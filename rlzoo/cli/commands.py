@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlzoo.cli.parser import KINDS
+from rlzoo.cli.streams import import_tensorflow
 from rlzoo.types import nearest
 
 
@@ -19,30 +20,31 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             "train expects an agent and an environment, such as: rlzoo train dqn CartPole-v1 "
             "(or --config FILE)."
         )
+    import_tensorflow()
     from rlzoo.train import run
 
-    flags = {"vector": args.vector, "loop": args.loop}
-    trained = run.train(
+    return run.train(
         args.agent,
         args.env,
         steps=args.steps,
         seed=args.seed,
         num_envs=args.num_envs,
+        vector=args.vector,
         exploration=args.exploration,
         torso=args.torso,
         config=args.config,
         preset=not args.no_preset,
         overrides=args.overrides,
         run_dir=args.run_dir,
+        loop=args.loop,
         quiet=args.json,
-        **{name: value for name, value in flags.items() if value is not None},
-    )
-    return trained.summary
+    ).summary
 
 
 def resume(args: argparse.Namespace) -> dict[str, Any]:
     """Goes on with a run, and returns its summary."""
     _check_run(args.run)
+    import_tensorflow()
     from rlzoo.train import run
 
     return run.resume(args.run, steps=args.steps, env=args.env, quiet=args.json).summary
@@ -53,30 +55,37 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     _check_run(args.run)
     if args.episodes < 1:
         raise ValueError(f"--episodes: expected at least 1, received {args.episodes}.")
-    from rlzoo.train.evaluate import evaluate_run
+    import_tensorflow()
+    from rlzoo.train import run
 
     started = time.perf_counter()
-    result = evaluate_run(args.run, env=args.env, episodes=args.episodes, **_seed(args))
-    seconds = time.perf_counter() - started
-    return {"run_dir": args.run, **result._asdict(), "seconds": round(seconds, 3)}
+    result = run.evaluate(args.run, env=args.env, episodes=args.episodes, seed=args.seed)
+    return {
+        "run_dir": args.run,
+        **_outcome(result),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
 
 
 def record(args: argparse.Namespace) -> dict[str, Any]:
-    """Records an episode as a picture that moves."""
+    """Records an episode of a run's best agent."""
     _check_run(args.run)
     output = Path(args.output) if args.output else Path(args.run) / "episode.gif"
     if output.suffix not in (".gif", ".mp4"):
         raise ValueError(f"-o: expected FILE.gif or FILE.mp4, received {str(output)!r}.")
-    from rlzoo.train.evaluate import record
+    import_tensorflow()
+    from rlzoo.train import run
 
-    record(args.run, output, env=args.env, **_seed(args))
-    return {"run_dir": args.run, "file": str(output)}
+    result = run.record(args.run, output, env=args.env, seed=args.seed)
+    return {"run_dir": args.run, "file": str(output), **_outcome(result)}
 
 
 def list_tables(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the tables: each name with a line about it."""
     if args.kind is not None and args.kind not in KINDS:
         raise ValueError(f"Unknown kind {args.kind!r}. {nearest(args.kind, KINDS)}")
+    if args.kind != "envs":
+        import_tensorflow()
     tables = {"agents": _agents, "envs": _envs, "torsos": _torsos, "explorations": _explorations}
     return {kind: tables[kind]() for kind in ([args.kind] if args.kind else KINDS)}
 
@@ -85,8 +94,8 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
     """Checks an environment against Gymnasium's rules and ours."""
     from rlzoo.envs import check_env
 
-    check_env(args.env)
-    return {"env": args.env, "ok": True}
+    problems = check_env(args.env)
+    return {"env": args.env, "ok": not problems, "problems": problems}
 
 
 COMMANDS = {
@@ -112,9 +121,11 @@ def show(command: str, result: dict[str, Any]) -> None:
     elif command == "evaluate":
         print(_returns(result))
     elif command == "record":
-        print(f"Wrote {result['file']}")
+        print(f"Wrote {result['file']}: {_returns(result)}")
     elif command == "check-env":
-        print(f"{result['env']} is fine.")
+        count = len(result["problems"]) or "no"
+        heading = f"{result['env']}: {count} problem{'s' if count != 1 else ''}"
+        print("\n- ".join([heading, *result["problems"]]))
     else:
         for kind, table in result.items():
             print(f"{kind}:")
@@ -125,7 +136,8 @@ def show(command: str, result: dict[str, Any]) -> None:
 def _returns(result: dict[str, Any], prefix: str = "") -> str:
     mean, std = result[f"{prefix}mean_return"], result.get(f"{prefix}std_return")
     spread = "" if std is None else f" +- {std:.2f}"
-    return f"mean return {mean:.2f}{spread} over {result['episodes']} episodes"
+    episodes = "1 episode" if result["episodes"] == 1 else f"{result['episodes']} episodes"
+    return f"mean return {mean:.2f}{spread} over {episodes}"
 
 
 def _runs_dir(run_dir: Path) -> Path:
@@ -136,8 +148,10 @@ def _runs_dir(run_dir: Path) -> Path:
     return run_dir
 
 
-def _seed(args: argparse.Namespace) -> dict[str, int]:
-    return {} if args.seed is None else {"seed": args.seed}
+def _outcome(result: Any) -> dict[str, Any]:
+    """Returns what an `Evaluation` holds."""
+    names = ("mean_return", "std_return", "episodes", "returns", "lengths")
+    return {name: getattr(result, name) for name in names}
 
 
 def _check_run(run: str) -> None:

@@ -31,9 +31,9 @@ class RunConfig:
     loop: Literal["auto", "host"] = "auto"  # which training loop; auto takes the fastest that fits
     env_kwargs: dict = dataclasses.field(default_factory=dict)  # to the environment; JSON values
     on_env_error: Literal["raise", "restart", "drop"] = "raise"  # what to do when one fails
-    eval_every: int | None = None  # steps; None: steps / 20, at least 1,000; 0: only at the end
+    eval_every: int = 5_000  # steps; `resolve` takes steps / 20, at least 1,000; 0: only at the end
     eval_episodes: int = 20  # episodes in each evaluation; >= 1
-    checkpoint_every: int | None = None  # steps; None: as eval_every; 0: only at the end
+    checkpoint_every: int = 5_000  # steps; `resolve` takes eval_every; 0: only at the end
     keep_checkpoints: int = 2  # latest checkpoints kept, beside the best; >= 1
     log_every: int = 1_000  # steps between rows of metrics; >= 1
     agent_params: dict = dataclasses.field(default_factory=dict)  # hyperparameters: agent's Config
@@ -41,7 +41,7 @@ class RunConfig:
     exploration: dict = dataclasses.field(default_factory=dict)  # {"name": in EXPLORATIONS, ...}
 
     def __post_init__(self):
-        """Checks types and ranges, and works out what was left to default."""
+        """Checks types and ranges."""
         if self.loop == "graph":
             raise ValueError("loop: 'graph' is not available yet, use 'host' or 'auto'.")
         for field in dataclasses.fields(self):
@@ -49,12 +49,8 @@ class RunConfig:
             object.__setattr__(self, field.name, value)
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if not low <= value <= high:
                 raise ValueError(f"{name}: expected {low} to {high}, received {value}.")
-        if self.eval_every is None:
-            object.__setattr__(self, "eval_every", max(1_000, self.steps // 20))
-        if self.checkpoint_every is None:
-            object.__setattr__(self, "checkpoint_every", self.eval_every)
         _check_json(self.env_kwargs, "env_kwargs")
 
 
@@ -145,6 +141,9 @@ def resolve(
     for layer in layers:
         merged = _merge(merged, layer)
     config = RunConfig(**{**merged, "agent": agent, "env": name})
+    eval_every = merged.get("eval_every", max(1_000, config.steps // 20))
+    checkpoint_every = merged.get("checkpoint_every", eval_every)
+    config = dataclasses.replace(config, eval_every=eval_every, checkpoint_every=checkpoint_every)
     return complete(config, name if env is None else env)
 
 

@@ -295,7 +295,8 @@ HOSTILE = {
 def test_a_hostile_file_executes_nothing(payload, tmp_path, monkeypatch):
     mark = tmp_path / "executed"
     (tmp_path / "trap.py").write_text(
-        f"import pathlib\npathlib.Path({str(mark)!r}).touch()\nclass Trap: pass\ndef run(*a): pass\n"
+        f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n"
+        "class Trap: pass\ndef run(*args): pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -56,18 +56,26 @@ class Replay:
         return tf.minimum(self.added, self.capacity)
 
     def add(self, chunk: Chunk) -> None:
-        """Adds the T * N steps of a chunk, overwriting the oldest."""
+        """Adds the valid steps of a chunk [T, N], overwriting the oldest."""
         count = chunk.reward.shape[0] * chunk.reward.shape[1]
         if count > self.capacity:
             raise ValueError(
                 f"A chunk of {count} steps does not fit replay_capacity={self.capacity}: "
                 "raise the capacity, or lower train_every or num_envs."
             )
-        index = (self.added + tf.range(count, dtype=tf.int64)) % self.capacity
+        valid = tf.reshape(chunk.valid, [count])
+        num_valid = tf.math.count_nonzero(valid)
+        # Valid steps take the next rows of the ring in order; the others come after them and
+        # write back what is there.
+        among_valid = tf.cumsum(tf.cast(valid, tf.int64), exclusive=True)
+        among_others = tf.cumsum(tf.cast(~valid, tf.int64), exclusive=True)
+        place = tf.where(valid, among_valid, num_valid + among_others)
+        index = (self.added + place) % self.capacity  # [T * N]
         for row, field in zip(self.rows, Transitions._fields, strict=True):
-            value = getattr(chunk, field)
-            row.scatter_nd_update(index[:, None], tf.reshape(value, (count, *row.shape[1:])))
-        self.added.assign_add(count)
+            new = tf.reshape(getattr(chunk, field), (count, *row.shape[1:]))
+            mask = tf.reshape(valid, (count, *[1] * (len(row.shape) - 1)))
+            row.scatter_nd_update(index[:, None], tf.where(mask, new, tf.gather(row, index)))
+        self.added.assign_add(num_valid)
 
     def sample(self, batch_size: int, seed: tf.Tensor) -> Transitions:
         """Returns `batch_size` transitions, each drawn uniformly from those held."""

@@ -69,21 +69,21 @@ def q_backup(q, pair, reward, discount, next_obs, learning_rate):
     return tf.reshape(flat, q.shape), error
 
 
-def remember(model: Model, pair, reward, discount, next_obs) -> Model:
-    """Returns the model in which this transition is the answer for its pair."""
-    is_new = ~model.known[pair]
+def remember(model: Model, pair, reward, discount, next_obs, valid) -> Model:
+    """Returns the model in which this transition, if valid, is the answer for its pair."""
+    is_new = valid & ~model.known[pair]
     place = tf.where(is_new, model.num_pairs, 0)  # an old pair leaves the list as it is
     listed = tf.where(is_new, pair, model.pairs[0])
 
-    def put(values, index, value):
-        return tf.tensor_scatter_nd_update(values, [[index]], [value])
+    def put(values, value):
+        return tf.tensor_scatter_nd_update(values, [[pair]], [tf.where(valid, value, values[pair])])
 
     return Model(
-        reward=put(model.reward, pair, reward),
-        discount=put(model.discount, pair, discount),
-        next_obs=put(model.next_obs, pair, next_obs),
-        known=put(model.known, pair, True),
-        pairs=put(model.pairs, place, listed),
+        reward=put(model.reward, reward),
+        discount=put(model.discount, discount),
+        next_obs=put(model.next_obs, next_obs),
+        known=put(model.known, True),
+        pairs=tf.tensor_scatter_nd_update(model.pairs, [[place]], [listed]),
         num_pairs=model.num_pairs + tf.cast(is_new, tf.int32),
     )
 
@@ -168,8 +168,9 @@ class TabularDynaQ:
 
         def real_step(i, q, model, total):
             row = pair[i], reward[i], discount[i], next_obs[i]
-            q, error = q_backup(q, *row, config.learning_rate)
-            model = remember(model, *row)
+            learning_rate = tf.where(chunk_row.valid[i], config.learning_rate, 0.0)
+            q, error = q_backup(q, *row, learning_rate)
+            model = remember(model, *row, chunk_row.valid[i])
 
             def plan(j, q):
                 known = model.pairs[tf.cast(draws[i, j] * num_pairs, tf.int32)]

@@ -197,7 +197,7 @@ def draw_curve(run_dir: Path, title: str | None = None) -> Path:
         axes.legend(loc="best", framealpha=0.9)
     else:
         axes.text(0.5, 0.5, "no finished episode", ha="center", transform=axes.transAxes)
-    axes.set_title(_title(run_dir) if title is None else title)
+    axes.set_title(_title(run_dir) if title is None else title, parse_math=False)
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return of an episode")
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")

@@ -121,7 +121,10 @@ class RunLog:
         self.flush()
 
     def flush(self) -> None:
-        """Brings all rows to the files: call it before a checkpoint, so that none is lost."""
+        """Brings all rows to the files.
+
+        Before a checkpoint, call `scalars` and this: then a resumed run lacks no row.
+        """
         self._metrics.flush()
         self._events.flush()
         self._flushed = time.monotonic()
@@ -153,9 +156,9 @@ class RunLog:
             status += [f"{speed:,.0f} steps/s", _time_left(self._total_steps - self._step, speed)]
         if self._returns:
             status.append(f"return {_text(np.mean(self._returns))}")
+        status += [f"{name} {_text(v)}" for name, v in self._fields.items() if v is not None]
         if self._evaluation:
             status.append(f"evaluation {self._evaluation}")
-        status += [f"{name} {_text(v)}" for name, v in self._fields.items() if v is not None]
         if self._screen:
             self._screen.show(self._step, "  ".join(status))
         self._shown = (now, self._step, bool(self._returns))
@@ -360,7 +363,7 @@ class _Bar:
             TextColumn(
                 "{task.fields[status]}",
                 markup=False,
-                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+                table_column=Column(ratio=1),
             ),
             console=Console(stderr=True),
             auto_refresh=False,
@@ -370,8 +373,9 @@ class _Bar:
         self._task = self._progress.add_task("", total=total_steps, status="")
 
     def show(self, step: int, status: str) -> None:
+        self._progress.update(self._task, completed=step, status=status)
         self._progress.start()  # does nothing the second time
-        self._progress.update(self._task, completed=step, status=status, refresh=True)
+        self._progress.refresh()
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)

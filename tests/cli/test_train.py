@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import yaml
@@ -138,3 +140,65 @@ def test_bad_input_is_one_line(line, message, tmp_path, monkeypatch, capfd):
     last = err.splitlines()[-1]
     assert last.startswith("rlzoo: error: ") and message in last
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_is_saved_and_can_go_on(number, code, tmp_path, monkeypatch, capfd):
+    program = "import sys; from rlzoo.cli import main; sys.exit(main())"
+    run = tmp_path / "run"
+    line = f"train dqn CartPole-v1 {QUICK} --steps 1000000 --run-dir {run} --json"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *line.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    evaluated = run / "checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(evaluated.glob("best-*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    asked = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code and time.monotonic() - asked < 10
+    assert out == "" and "Traceback" not in err
+    assert err.splitlines()[-1].startswith("rlzoo: Interrupted at step")
+    assert f"rlzoo resume {run}" in err
+    step = int(err.rsplit("at step ")[-1].split(";")[0])
+    assert main(["resume", str(run), "--steps", str(step + 50), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["steps"] >= step + 50
+
+
+FAULTY = """
+import gymnasium
+
+class Faulty(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+    count = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.low, {}
+
+    def step(self, action):
+        Faulty.count += 1
+        if Faulty.count == 300:
+            raise KeyError("the simulator lost its way")
+        return self.observation_space.low, 0.0, False, Faulty.count % 50 == 0, {}
+
+gymnasium.register("FaultyForCli-v0", Faulty, max_episode_steps=60)
+"""
+
+
+def test_a_failing_environment_is_named_with_step_and_seed(tmp_path, monkeypatch, capfd):
+    (tmp_path / "faulty_for_cli.py").write_text(FAULTY)
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = f"{QUICK} --steps 1000 --run-dir {tmp_path / 'run'} --json".split()
+    assert main(["train", "dqn", "faulty_for_cli:FaultyForCli-v0", *arguments]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Traceback" in err and 'raise KeyError("the simulator lost its way")' in err
+    last = err.splitlines()[-1]
+    assert last.startswith("rlzoo: failed: KeyError")
+    assert "seed" in last and "step" in last and "env" in last

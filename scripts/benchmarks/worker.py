@@ -1,0 +1,150 @@
+"""One measured DQN run, of rlzoo or Stable-Baselines3, in a process of its own.
+
+Takes a `Task` as JSON, prints one line of JSON. The clock sits in the environment, which is the
+same for both programs: it notes the time before a step, so that what lies between two notes is
+the whole training loop and nothing else.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import gymnasium
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What to run and what to measure; steps are summed over the environments."""
+
+    program: str  # rlzoo or sb3
+    num_envs: int
+    train_every: int  # steps of each environment between updates
+    gradient_steps: int  # each time
+    seed: int = 0
+    threads: int = 1  # of PyTorch; rlzoo chooses its own
+    replay: int = 10_000  # transitions
+    learning_starts: int = 1_000  # transitions
+    last_epsilon: float = 0.05  # reached after 10,000 steps
+    start: int = 5_120  # steps before the first note: compiling and warming up
+    period: int = 20_480  # steps between notes
+    periods: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Enough of them for the last note."""
+        return self.start + self.period * self.periods + 2 * self.num_envs * self.train_every
+
+
+class Clock(gymnasium.Wrapper):
+    """Notes [time in s, memory in bytes] before step `start` and every `period` steps after it."""
+
+    def __init__(self, env: gymnasium.Env, start: int, period: int, memory: Callable[[], int]):
+        super().__init__(env)
+        self.notes: list[tuple[float, int]] = []
+        self._next = start
+        self._period = period
+        self._memory = memory
+        self._steps = 0
+
+    def step(self, action):
+        if self._steps == self._next:
+            self._next += self._period
+            self.notes.append((time.perf_counter(), self._memory()))
+        self._steps += 1
+        return self.env.step(action)
+
+
+def run(task: Task) -> dict:
+    """Trains and returns the notes and the versions of what ran."""
+    train, memory, packages = {"rlzoo": rlzoo_program, "sb3": sb3_program}[task.program]()
+    clocks = []
+
+    def make_env() -> gymnasium.Env:
+        env = gymnasium.make("CartPole-v1", disable_env_checker=True)
+        start, period = task.start // task.num_envs, task.period // task.num_envs
+        clocks.append(Clock(env, start, period, memory))
+        return clocks[-1]
+
+    train(task, make_env)
+    notes = max((clock.notes for clock in clocks), key=len)  # of an environment that trained
+    if len(notes) <= task.periods:
+        raise RuntimeError(f"expected {task.periods + 1} notes, got {len(notes)}")
+    return {
+        "notes": notes[: task.periods + 1],
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def rlzoo_program():
+    import psutil
+
+    import rlzoo
+
+    def train(task: Task, make_env: Callable) -> None:
+        epsilon = {"name": "linear", "start": 1.0, "end": task.last_epsilon, "steps": 10_000}
+        overrides = {
+            "torso": {"name": "dense", "sizes": [120, 84]},
+            "exploration": {"name": "epsilon_greedy", "epsilon": epsilon},
+            "learning_rate": 2.5e-4,
+            "batch_size": 128,
+            "replay_capacity": task.replay,
+            "learning_starts": task.learning_starts,
+            "train_every": task.train_every,
+            "updates_per_chunk": task.gradient_steps,
+            "target_update_period": 125,  # gradient steps: 500 environment steps
+            "eval_every": 0,
+            "eval_episodes": 1,
+            "checkpoint_every": 0,
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            rlzoo.train(
+                "dqn",
+                make_env,
+                steps=task.steps,
+                seed=task.seed,
+                num_envs=task.num_envs,
+                run_dir=f"{folder}/run",
+                loop="host",
+                preset=False,
+                overrides=overrides,
+                quiet=True,
+            )
+
+    memory = psutil.Process().memory_info
+    return train, lambda: memory().rss, ("rlzoo-tf", "tensorflow", "keras", "gymnasium", "numpy")
+
+
+def sb3_program():
+    import torch
+    from stable_baselines3 import DQN
+    from stable_baselines3.common.env_util import make_vec_env
+
+    def train(task: Task, make_env: Callable) -> None:
+        torch.set_num_threads(task.threads)
+        model = DQN(
+            "MlpPolicy",
+            make_vec_env(make_env, task.num_envs, seed=task.seed),
+            policy_kwargs={"net_arch": [120, 84]},  # ReLU
+            learning_rate=2.5e-4,
+            batch_size=128,
+            buffer_size=task.replay,
+            learning_starts=task.learning_starts,
+            train_freq=task.train_every,
+            gradient_steps=task.gradient_steps,
+            target_update_interval=500,  # environment steps
+            exploration_fraction=10_000 / task.steps,
+            exploration_final_eps=task.last_epsilon,
+            seed=task.seed,
+            device="cpu",
+        )
+        model.learn(task.steps)
+
+    return train, lambda: 0, ("stable-baselines3", "torch", "gymnasium", "numpy")
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(Task(**json.loads(sys.argv[1])))))

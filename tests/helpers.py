@@ -1,0 +1,134 @@
+"""Small agents and made-up experience, shared by the tests of agents and networks."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from rlzoo import networks
+from rlzoo.agents import agent_class
+from rlzoo.exploration import Softmax
+from rlzoo.types import Chunk, EnvSpec
+
+BOX = EnvSpec((3,), "float32", None, 3, 6)
+DISCRETE = EnvSpec((), "int64", 5, 3, 6)
+IMAGE = EnvSpec((10, 10, 2), "uint8", None, 3, 6)
+
+# Values that keep an agent small; each agent takes those that its Config knows.
+SMALL = {
+    "batch_size": 8,
+    "replay_capacity": 64,
+    "learning_starts": 4,
+    "planning_starts": 4,
+    "planning_steps": 2,
+    "model_sizes": (8,),
+    "model_updates": 2,
+    "value_updates": 2,
+    "train_every": 4,
+    "target_update_period": 3,
+}
+
+
+def xla(function):
+    """Compiles with XLA, as the loops do."""
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def graph(function):
+    """Compiles to a plain TensorFlow graph."""
+    return tf.function(function, jit_compile=False, autograph=False)
+
+
+def small_torso(spec: EnvSpec, seed: int = 0):
+    if len(spec.obs_shape) >= 2:
+        return networks.conv("small", size=8, max_pool=True, seed=seed)
+    return networks.dense((8,), activation="tanh", seed=seed)
+
+
+def make_agent(name, spec, strategy=None, torso="small", seed=0, **config):
+    """Returns a tiny agent; `config` overrides its hyperparameters."""
+    cls = agent_class(name, spec)
+    known = {field.name for field in dataclasses.fields(cls.Config)}
+    config = {key: value for key, value in SMALL.items() if key in known} | config
+    if torso == "small":
+        torso = small_torso(spec, seed) if "torso" in known else None
+    return cls(spec, cls.Config(**config), strategy or Softmax(), torso, seed)
+
+
+def random_obs(spec: EnvSpec, shape, rng: np.random.Generator) -> np.ndarray:
+    if spec.num_states is not None:
+        return rng.integers(spec.num_states, size=shape).astype(spec.obs_dtype)
+    shape = (*shape, *spec.obs_shape)
+    if np.dtype(spec.obs_dtype).kind == "f":
+        return rng.normal(size=shape).astype(spec.obs_dtype)
+    return rng.integers(0, 2 if spec.obs_dtype == "bool" else 100, shape).astype(spec.obs_dtype)
+
+
+def random_chunk(spec: EnvSpec, length: int, num_envs: int, seed: int, whole=False) -> Chunk:
+    """Returns made-up experience [T, N] of a uniformly random behaviour.
+
+    Args:
+        spec: of the environment.
+        length: T.
+        num_envs: N.
+        seed: of everything random.
+        whole: one episode in each environment, padded to T; else an endless stream.
+    """
+    rng = np.random.default_rng(seed)
+    shape = (length, num_envs)
+    obs = random_obs(spec, (length + 1, num_envs), rng)
+    next_obs = obs[1:].copy()
+    if whole:
+        end = rng.integers(length, size=num_envs)
+        last = np.arange(length)[:, None] == end
+        valid = np.arange(length)[:, None] <= end
+    else:
+        last = rng.random(shape) < 0.3
+        valid = np.ones(shape, bool)
+        next_obs[last] = random_obs(spec, (int(last.sum()),), rng)
+    first = np.concatenate([np.full((1, num_envs), True), last[:-1]])
+    terminated = last & (rng.random(shape) < 0.5)
+    return Chunk(
+        obs=obs[:-1],
+        action=rng.integers(spec.num_actions, size=shape).astype(np.int32),
+        reward=rng.normal(size=shape).astype(np.float32),
+        discount=1.0 - terminated.astype(np.float32),
+        last=last,
+        first=first,
+        next_obs=next_obs,
+        behaviour_log_prob=np.full(shape, -np.log(spec.num_actions), np.float32),
+        valid=valid,
+    )
+
+
+def agent_chunk(agent, num_envs: int, seed: int) -> Chunk:
+    """Returns a made-up chunk as this agent wants it, in tensors."""
+    chunk = random_chunk(agent.spec, agent.chunk_length, num_envs, seed, agent.whole_episodes)
+    return tensors(chunk)
+
+
+def tensors(structure):
+    """Returns a structure of arrays as one of tensors."""
+    return tf.nest.map_structure(tf.constant, structure)
+
+
+def arrays(variables: dict) -> dict[str, np.ndarray]:
+    """Returns a copy of the values of an agent's variables."""
+    return {name: np.array(variable.numpy()) for name, variable in variables.items()}
+
+
+def assign(variables: dict, values: dict[str, np.ndarray]) -> None:
+    for name, variable in variables.items():
+        variable.assign(values[name])
+
+
+def chi_square_fits(counts, probabilities) -> bool:
+    """Tells whether counts fit probabilities: Pearson's statistic within 5 deviations."""
+    counts, probabilities = np.asarray(counts, float), np.asarray(probabilities, float)
+    possible = probabilities > 0
+    if counts[~possible].any():
+        return False
+    expected = counts.sum() * probabilities[possible]
+    statistic = ((counts[possible] - expected) ** 2 / expected).sum()
+    freedom = possible.sum() - 1
+    return statistic <= freedom + 5.0 * np.sqrt(2.0 * freedom)

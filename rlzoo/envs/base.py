@@ -63,7 +63,7 @@ class Slot:
     def close(self) -> None:
         """Closes the environment, if there is one."""
         if self.env is not None:
-            _in_use.discard(self.env)
+            _in_use.discard(self.env.unwrapped)
             with contextlib.suppress(Exception):  # a broken environment may not close either
                 self.env.close()
             self.env = None
@@ -71,11 +71,11 @@ class Slot:
     def _open(self) -> gymnasium.Env:
         self.close()
         env = self._make()
-        if env in _in_use:
+        if env.unwrapped in _in_use:
             raise ValueError(
                 f"the callable returned {env} twice: it must make a new environment every time"
             )
-        _in_use.add(env)
+        _in_use.add(env.unwrapped)
         self.env = env
         found = (self.env.observation_space, self.env.action_space)
         if found != self._spaces:
@@ -264,6 +264,8 @@ class Envs:
         obs = self._obs
         if expected_obs is not None:
             expected = np.asarray(expected_obs)
+            if expected.shape != obs.shape:
+                raise ValueError(f"expected_obs must have shape {obs.shape}, got {expected.shape}")
             early.update(i for i in started if not np.array_equal(obs[i], expected[i]))
         if early:
             warnings.warn(
@@ -422,6 +424,8 @@ class Envs:
             0 <= a < self.spec.num_actions for row in actions for a in row
         ):
             raise ValueError("not a state of these environments: episode or action out of range")
+        if all(retired):
+            raise ValueError("in this state every environment has failed and was dropped")
         return episode, actions, retired
 
 

@@ -1,5 +1,6 @@
 """Does an environment keep to Gymnasium's rules, as far as rlzoo relies on them?"""
 
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -67,11 +68,11 @@ def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
     actions = rng.integers(num_actions, size=max_steps).tolist()
     seen = []
     try:
-        for obs, problems in _episode(env, actions):
+        for obs, problems in _episode(env, actions, _MAX_SECONDS):
             if problems:
                 return problems
             seen.append(np.array(obs))
-        again = _episode(env, actions[: len(seen) - 1])
+        again = _episode(env, actions[: len(seen) - 1], math.inf)
         repeats = all(np.array_equal(old, new) for old, (new, _) in zip(seen, again, strict=True))
     except _FaultError as fault:
         return [str(fault)] if faults else []
@@ -91,7 +92,9 @@ class _FaultError(Exception):
     """A sentence on something `on_env_error` decides about."""
 
 
-def _episode(env: gymnasium.Env, actions: list[int]) -> Iterator[tuple[Any, list[str]]]:
+def _episode(
+    env: gymnasium.Env, actions: list[int], max_seconds: float
+) -> Iterator[tuple[Any, list[str]]]:
     """Yields each observation of an episode, with the problems found on the way."""
     started = time.monotonic()
     obs, problems = _reset(env)
@@ -100,7 +103,7 @@ def _episode(env: gymnasium.Env, actions: list[int]) -> Iterator[tuple[Any, list
     for action in actions:
         obs, over, problems = _step(env, action + start)
         yield obs, problems
-        if over or time.monotonic() - started > _MAX_SECONDS:
+        if over or time.monotonic() - started > max_seconds:
             return
 
 

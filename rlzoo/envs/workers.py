@@ -142,7 +142,8 @@ class _Worker(gymnasium.Env):
     ) -> tuple[Any, dict[str, Any]]:
         try:
             remake = self._index in (options or {}).get("remake", ())
-            self._last = self._slot.reset(seed or 0, remake)
+            obs = self._slot.reset(seed or 0, remake)
+            self._last = np.array(obs, self.observation_space.dtype)
         except Exception as error:  # whatever the user's environment raises
             return self._last, {"fault": _Sent(error)}
         return self._last, {}
@@ -151,10 +152,11 @@ class _Worker(gymnasium.Env):
         if action == _IDLE:
             return self._last, 0.0, False, False, {}
         try:
-            self._last, reward, terminated, truncated = self._slot.step(int(action))
+            obs, reward, terminated, truncated = self._slot.step(int(action))
+            self._last = np.array(obs, self.observation_space.dtype)
+            return self._last, float(reward), bool(terminated), bool(truncated), {}
         except Exception as error:  # whatever the user's environment raises
             return self._last, 0.0, False, False, {"fault": _Sent(error)}
-        return self._last, reward, bool(terminated), bool(truncated), {}
 
     def close(self) -> None:
         self._slot.close()
@@ -171,7 +173,8 @@ class _Sent:
         for what in (error, (type(error), text)):
             wrapped = _wrapped(what)
             with contextlib.suppress(Exception):
-                reduction.ForkingPickler.loads(reduction.ForkingPickler.dumps(wrapped))
+                data = reduction.ForkingPickler.dumps(wrapped)
+                reduction.ForkingPickler.loads(data)  # type: ignore[attr-defined]
                 self._what = wrapped
                 return
 

@@ -178,7 +178,8 @@ class TabularDynaQ:
                 return j + 1, q_backup(q, *row, config.learning_rate)[0]
 
             num_pairs = tf.cast(model.num_pairs, tf.float32)
-            _, q = tf.while_loop(lambda j, _: j < config.planning_steps, plan, (0, q))
+            if config.planning_steps:
+                _, q = tf.while_loop(lambda j, _: j < config.planning_steps, plan, (0, q))
             return i + 1, q, model, total + tf.abs(error)
 
         model = Model(*(tf.convert_to_tensor(variable) for variable in self.model))

@@ -1,0 +1,88 @@
+import sys
+import types
+
+import gymnasium
+import pytest
+
+from rlzoo.envs import make_env
+from rlzoo.envs.making import env_factory
+from tests.env_doubles import ChainEnv
+
+
+def first_suggestion(env_id: str) -> str:
+    with pytest.raises(ValueError, match="unknown env") as caught:
+        make_env(env_id)
+    return str(caught.value).partition("Did you mean ")[2].split(",")[0].strip("'?")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("cartpole-v1", "CartPole-v1"),
+        ("CartPol-v1", "CartPole-v1"),
+        ("CartPole", "CartPole-v1"),
+        ("Acrobt-v1", "Acrobot-v1"),
+        ("MountanCar-v0", "MountainCar-v0"),
+        ("FrozenLake", "FrozenLake-v1"),
+        ("Frozen-Lake-v1", "FrozenLake-v1"),
+        ("DynaMaze-v0", "rlzoo/DynaMaze-v0"),
+        ("rlzoo/Memori-v0", "rlzoo/Memory-v0"),
+        ("CliffWaking-v1", "CliffWalking-v1"),
+    ],
+)
+def test_typos(typed, meant):
+    assert first_suggestion(typed) == meant
+
+
+def test_three_ids_at_most_and_a_way_out_when_none_is_near():
+    with pytest.raises(ValueError, match="unknown env") as caught:
+        make_env("CartPol-v1")
+    assert str(caught.value).count("'") == 2 * 4
+    with pytest.raises(ValueError, match="module:Env-v0"):
+        make_env("zzzzqqqq")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "package", "line"),
+    [
+        ("LunarLander-v3", "Box2D", "pip install box2d"),
+        ("Ant-v5", "mujoco", "pip install mujoco"),
+        ("ALE/Pong-v5", "ale_py", "pip install ale-py"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_pip_line(env_id, package, line, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    for name in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ValueError, match=f"`{line}`"):
+        make_env(env_id)
+
+
+def test_a_module_that_registers(monkeypatch):
+    module = types.ModuleType("my_envs")
+    monkeypatch.setitem(sys.modules, "my_envs", module)
+    monkeypatch.setitem(
+        gymnasium.registry,
+        "MyChain-v0",
+        gymnasium.envs.registration.EnvSpec(
+            "MyChain-v0", entry_point=lambda **kwargs: ChainEnv(**kwargs), max_episode_steps=7
+        ),
+    )
+    env = make_env("my_envs:MyChain-v0", {"time_limit": 30})
+    assert env.unwrapped.time_limit == 30
+    assert env.spec.max_episode_steps == 7
+    with pytest.raises(ValueError, match="'nowhere', which does not import"):
+        make_env("nowhere:MyChain-v0")
+
+
+def test_arguments():
+    assert make_env(ChainEnv, {"time_limit": 3}).time_limit == 3
+    for env in (ChainEnv, "CartPole-v1"):
+        with pytest.raises(ValueError, match="does not take all of env_kwargs"):
+            make_env(env, {"no_such": 1})
+
+
+@pytest.mark.parametrize("env", [None, 3, ChainEnv()])
+def test_neither_id_nor_callable(env):
+    with pytest.raises(ValueError, match="an environment id or a callable"):
+        env_factory(env)

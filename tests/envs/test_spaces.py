@@ -1,0 +1,81 @@
+import warnings
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from rlzoo.envs.spaces import learner_spec, space_problems, warn_if_inexact
+from rlzoo.types import EnvSpec
+
+BOX = spaces.Box(0, 1, (3,), np.float32)
+
+
+def test_learner_spec():
+    spec = learner_spec(spaces.Discrete(4, start=-2), spaces.Discrete(3, start=5), 9)
+    assert spec == EnvSpec((), "int64", 4, 3, 9)
+    image = spaces.Box(0, 255, (10, 10, 2), np.uint8)
+    assert learner_spec(image, spaces.Discrete(2), None) == EnvSpec(
+        (10, 10, 2), "uint8", None, 2, None
+    )
+
+
+@pytest.mark.parametrize(
+    "action_space",
+    [
+        spaces.Box(-1, 1, (2,)),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiDiscrete(np.array([[2, 3], [2, 2]])),
+        spaces.MultiBinary(3),
+        spaces.Tuple((spaces.Discrete(2),)),
+        spaces.Dict(a=spaces.Discrete(2)),
+        spaces.Text(3),
+    ],
+)
+def test_unsupported_actions(action_space):
+    with pytest.raises(ValueError, match="action space: expected Discrete; found") as caught:
+        learner_spec(BOX, action_space, None)
+    assert type(action_space).__name__ in str(caught.value)
+    assert "fix: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "obs_space",
+    [
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiBinary(3),
+        spaces.Tuple((spaces.Discrete(2), BOX)),
+        spaces.Dict(a=BOX),
+        spaces.Text(3),
+        spaces.Sequence(BOX),
+        spaces.Graph(BOX, None),
+    ],
+)
+def test_unsupported_observations(obs_space):
+    with pytest.raises(ValueError, match="observation space: expected Box or Discrete; found") as e:
+        learner_spec(obs_space, spaces.Discrete(2), None)
+    assert type(obs_space).__name__ in str(e.value)
+    assert "FlattenObservation" in str(e.value)
+
+
+def test_both_are_reported():
+    assert len(space_problems(spaces.Dict(a=BOX), spaces.Box(-1, 1))) == 2
+
+
+@pytest.mark.parametrize(
+    ("space", "warns"),
+    [
+        (spaces.Box(0, 2**24, (2,), np.int32), False),
+        (spaces.Box(0, 2**24 + 1, (2,), np.int32), True),
+        (spaces.Box(-(2**40), 0, (2,), np.int64), True),
+        (spaces.Box(0, 2**32 - 1, (2,), np.uint32), True),
+        (spaces.Box(0, 255, (2,), np.uint8), False),
+        (spaces.Box(-np.inf, np.inf, (2,), np.float64), False),
+        (spaces.Discrete(2**30), False),
+    ],
+)
+def test_integers_that_float32_cannot_hold(space, warns):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_inexact(space)
+    assert len(caught) == warns
+    assert all("16777216" in str(warning.message) for warning in caught)

@@ -99,6 +99,7 @@ class HostLoop:
         self.agent = agent
         self.envs = envs
         self._seed = seed
+        self._strategy = agent.exploration  # the one that the state is of
         zero = tf.zeros([], tf.int64)
         self.state = LoopState(agent.init(envs.num_envs), zero, zero)
         self.episode_return = np.zeros(envs.num_envs)  # of the running episodes
@@ -108,7 +109,14 @@ class HostLoop:
         self.compile()
 
     def compile(self) -> None:
-        """Compiles act and update, anew after the agent's exploration was changed."""
+        """Compiles act and update, anew after the agent's exploration was changed.
+
+        Another strategy starts with a state of its own; all else goes on.
+        """
+        if self._strategy is not self.agent.exploration:
+            self._strategy = self.agent.exploration
+            fresh = self.agent.init(self.envs.num_envs).exploration
+            self.state = self.state._replace(agent=self.state.agent._replace(exploration=fresh))
         self._act = compile_act(self.agent, self.envs.num_envs, self._seed, explore=True)
         self._update, self._tags = compile_update(self.agent, self.envs.num_envs, self._seed)
 

@@ -64,19 +64,21 @@ def q_backup(q, pair, reward, discount, next_obs, learning_rate):
         The new table [S, A] and the TD error [].
     """
     flat = tf.reshape(q, [-1])  # [S * A]
-    error = reward + discount * tf.reduce_max(q[next_obs]) - flat[pair]
-    flat = tf.tensor_scatter_nd_update(flat, [[pair]], [flat[pair] + learning_rate * error])
+    old, next_q = tf.gather(flat, pair), tf.gather(q, next_obs)  # [], [A]
+    error = reward + discount * tf.reduce_max(next_q) - old
+    flat = tf.tensor_scatter_nd_update(flat, [[pair]], [old + learning_rate * error])
     return tf.reshape(flat, q.shape), error
 
 
 def remember(model: Model, pair, reward, discount, next_obs, valid) -> Model:
     """Returns the model in which this transition, if valid, is the answer for its pair."""
-    is_new = valid & ~model.known[pair]
+    is_new = valid & ~tf.gather(model.known, pair)
     place = tf.where(is_new, model.num_pairs, 0)  # an old pair leaves the list as it is
     listed = tf.where(is_new, pair, model.pairs[0])
 
     def put(values, value):
-        return tf.tensor_scatter_nd_update(values, [[pair]], [tf.where(valid, value, values[pair])])
+        value = tf.where(valid, value, tf.gather(values, pair))
+        return tf.tensor_scatter_nd_update(values, [[pair]], [value])
 
     return Model(
         reward=put(model.reward, reward),
@@ -158,27 +160,30 @@ class TabularDynaQ:
         shown = exploration.chunk_metrics(
             self.exploration, scores, chunk, state.exploration, state.step
         )
-        steps = [tf.reshape(field, [-1]) for field in chunk]  # each [T * N]
-        chunk_row = Chunk(*steps)
-        obs, next_obs = (tf.cast(x, tf.int32) for x in (chunk_row.obs, chunk_row.next_obs))
-        pair = obs * self.spec.num_actions + chunk_row.action
-        reward, discount = chunk_row.reward, config.discount * chunk_row.discount
-        count = reward.shape[0]
+        steps = Chunk(*(tf.reshape(field, [-1]) for field in chunk))  # each [T * N]
+        obs, next_obs = (tf.cast(x, tf.int32) for x in (steps.obs, steps.next_obs))
+        pair = obs * self.spec.num_actions + steps.action
+        rows = (pair, steps.reward, config.discount * steps.discount, next_obs)
+        count = steps.reward.shape[0]
         draws = rng.uniform(seed, [count, config.planning_steps])
 
+        # Indices that depend on data go through tf.gather: XLA wants those of x[i] as constants,
+        # and would compile anew for every value.
         def real_step(i, q, model, total):
-            row = pair[i], reward[i], discount[i], next_obs[i]
-            learning_rate = tf.where(chunk_row.valid[i], config.learning_rate, 0.0)
-            q, error = q_backup(q, *row, learning_rate)
-            model = remember(model, *row, chunk_row.valid[i])
-
-            def plan(j, q):
-                known = model.pairs[tf.cast(draws[i, j] * num_pairs, tf.int32)]
-                row = known, model.reward[known], model.discount[known], model.next_obs[known]
-                return j + 1, q_backup(q, *row, config.learning_rate)[0]
-
-            num_pairs = tf.cast(model.num_pairs, tf.float32)
+            row = [tf.gather(x, i) for x in rows]
+            valid = tf.gather(steps.valid, i)
+            q, error = q_backup(q, *row, tf.where(valid, config.learning_rate, 0.0))
+            model = remember(model, *row, valid)
             if config.planning_steps:
+                chosen = tf.gather(draws, i) * tf.cast(model.num_pairs, tf.float32)
+                chosen = tf.gather(model.pairs, tf.cast(chosen, tf.int32))  # [planning_steps]
+
+                def plan(j, q):
+                    pair = tf.gather(chosen, j)
+                    known = model.reward, model.discount, model.next_obs
+                    row = [tf.gather(x, pair) for x in known]
+                    return j + 1, q_backup(q, pair, *row, config.learning_rate)[0]
+
                 _, q = tf.while_loop(lambda j, _: j < config.planning_steps, plan, (0, q))
             return i + 1, q, model, total + tf.abs(error)
 

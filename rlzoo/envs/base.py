@@ -430,11 +430,12 @@ class Envs:
 
 
 def _time_limit(env: gymnasium.Env) -> int | None:
-    """Returns the steps after which an environment truncates, if it says so."""
-    limit = getattr(env.spec, "max_episode_steps", None)
-    if limit is None and env.has_wrapper_attr("_max_episode_steps"):
-        limit = env.get_wrapper_attr("_max_episode_steps")
-    return None if limit is None else int(limit)
+    """Returns the steps that no episode exceeds, if the environment or a wrapper says so."""
+    limits = [getattr(env.spec, "max_episode_steps", None)]
+    for name in ("_max_episode_steps", "max_episode_steps"):  # of TimeLimit, of the env itself
+        if env.has_wrapper_attr(name):
+            limits.append(env.get_wrapper_attr(name))
+    return min((int(limit) for limit in limits if limit is not None), default=None)
 
 
 def _add_note(error: Exception, note: str) -> None:

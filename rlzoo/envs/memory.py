@@ -41,6 +41,7 @@ class Memory(gymnasium.Env[np.ndarray, int]):
             raise ValueError(f"render_mode must be 'rgb_array' or None, got {render_mode!r}")
         self.num_cues = num_cues
         self.delay = delay
+        self.max_episode_steps = delay + 2  # how long every episode is
         self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (num_cues + 1,), np.float32)
         self.action_space = gymnasium.spaces.Discrete(num_cues)

@@ -4,6 +4,7 @@ The heavy imports are inside, so that every command pays only for what it uses.
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,8 @@ def _agents() -> dict[str, str]:
     from rlzoo.train.config import presets
 
     shipped = presets()
-    return {name: _about(_one(entry), shipped.get(name, ())) for name, entry in AGENTS.items()}
+    modules = {name: sys.modules[_one(entry).__module__] for name, entry in AGENTS.items()}
+    return {name: _about(module, shipped.get(name, ())) for name, module in modules.items()}
 
 
 def _envs() -> dict[str, str]:
@@ -202,6 +204,6 @@ def _one(entry: Any) -> Any:
 
 
 def _about(thing: Any, presets: tuple[str, ...] = ()) -> str:
-    """Returns the first line of the documentation, and what is tuned."""
+    """Returns the first line of a docstring, and what is tuned."""
     first = (thing.__doc__ or "").strip().split("\n")[0]
     return f"{first} Presets: {', '.join(presets)}." if presets else first

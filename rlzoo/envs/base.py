@@ -344,6 +344,7 @@ class Envs:
             self._in_use = [i for i in self._in_use if i != index]
             self._waiting.discard(index)
             if self._in_use:
+                self._log[index] = array.array(self._log_type)  # nothing to come back to
                 warnings.warn(f"{what}: {error!r}. Dropping it.", RuntimeWarning, stacklevel=4)
                 return
             what += ". No environment is left"

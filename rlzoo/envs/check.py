@@ -68,12 +68,14 @@ def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
     actions = rng.integers(num_actions, size=max_steps).tolist()
     seen = []
     try:
-        for obs, problems in _episode(env, actions, _MAX_SECONDS):
+        for *step, problems in _episode(env, actions, _MAX_SECONDS):
             if problems:
                 return problems
-            seen.append(np.array(obs))
+            seen.append([np.array(part) for part in step])  # it may write to its array later
         again = _episode(env, actions[: len(seen) - 1], math.inf)
-        repeats = all(np.array_equal(old, new) for old, (new, _) in zip(seen, again, strict=True))
+        repeats = all(
+            all(map(np.array_equal, old, new)) for old, (*new, _) in zip(seen, again, strict=True)
+        )
     except _FaultError as fault:
         return [str(fault)] if faults else []
     except ValueError:  # the second episode is shorter or longer
@@ -94,15 +96,15 @@ class _FaultError(Exception):
 
 def _episode(
     env: gymnasium.Env, actions: list[int], max_seconds: float
-) -> Iterator[tuple[Any, list[str]]]:
-    """Yields each observation of an episode, with the problems found on the way."""
+) -> Iterator[tuple[Any, Any, bool, list[str]]]:
+    """Yields observation, reward, whether it is over and the problems, from the reset on."""
     started = time.monotonic()
     obs, problems = _reset(env)
-    yield obs, problems
+    yield obs, 0.0, False, problems
     start = int(getattr(env.action_space, "start", 0))
     for action in actions:
-        obs, over, problems = _step(env, action + start)
-        yield obs, problems
+        obs, reward, over, problems = _step(env, action + start)
+        yield obs, reward, over, problems
         if over or time.monotonic() - started > max_seconds:
             return
 
@@ -124,15 +126,15 @@ def _reset(env: gymnasium.Env) -> tuple[Any, list[str]]:
     return obs, _obs_problems(env.observation_space, obs, "reset") + _info_problems(info, "reset")
 
 
-def _step(env: gymnasium.Env, action: int) -> tuple[Any, bool, list[str]]:
+def _step(env: gymnasium.Env, action: int) -> tuple[Any, Any, bool, list[str]]:
     rule = "(obs, reward, terminated, truncated, info)"
     try:
         result: Any = env.step(action)
     except Exception as error:  # whatever the user's environment raises
-        return None, True, [_failed("step", rule, error)]
+        return None, None, True, [_failed("step", rule, error)]
     if not isinstance(result, tuple) or len(result) != 5:
         fix = f"return {rule}; `done` of the older gym is `terminated or truncated`"
-        return None, True, [problem("step", f"it to return {rule}", _shown(result), fix)]
+        return None, None, True, [problem("step", f"it to return {rule}", _shown(result), fix)]
     obs, reward, terminated, truncated, info = result
     problems = _obs_problems(env.observation_space, obs, "step")
     problems += _reward_problems(reward)
@@ -141,7 +143,7 @@ def _step(env: gymnasium.Env, action: int) -> tuple[Any, bool, list[str]]:
             fix = f"return bool({name})"
             problems.append(problem(f"{name} of step", "a bool", _shown(flag), fix))
     problems += _info_problems(info, "step")
-    return obs, problems != [] or bool(terminated or truncated), problems
+    return obs, reward, problems != [] or bool(terminated or truncated), problems
 
 
 def _failed(method: str, rule: str, error: Exception) -> str:

@@ -1,0 +1,219 @@
+import time
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
+
+from rlzoo.envs import ENVS, check_env, make_envs
+from tests.env_doubles import ChainEnv, CountingEnv, FaultyEnv
+
+
+class Good(gymnasium.Env):
+    """Every broken one is this with one thing wrong."""
+
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Discrete(3)
+
+    def obs(self):
+        return np.zeros(2, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.obs(), {}
+
+    def step(self, action):
+        return self.obs(), 1.0, False, False, {}
+
+
+def broken(**members):
+    """Returns a subclass of `Good`; plain values replace parts of what `step` returns."""
+    order = ["obs_out", "reward", "terminated", "truncated", "info"]
+    parts = {name: members.pop(name) for name in list(members) if name in order}
+    if parts:
+
+        def step(self, action):
+            result = [self.obs(), 1.0, False, False, {}]
+            for name, value in parts.items():
+                result[order.index(name)] = value
+            return tuple(result)
+
+        members["step"] = step
+    return type("Broken", (Good,), members)
+
+
+def returns(*values):
+    return lambda self, *args, **kwargs: values if len(values) != 1 else values[0]
+
+
+def raises(error):
+    def method(self, *args, **kwargs):
+        raise error
+
+    return method
+
+
+def reset_without_seed(self):
+    return self.obs(), {}
+
+
+class NotAnEnv:
+    observation_space = Good.observation_space
+    action_space = Good.action_space
+
+
+BROKEN = {
+    "not an environment": (NotAnEnv, "a gymnasium.Env"),
+    "no observation space": (broken(observation_space=None), "observation_space"),
+    "no action space": (broken(action_space=5), "action_space"),
+    "Box actions": (broken(action_space=spaces.Box(-1, 1)), "action space"),
+    "Dict observations": (
+        broken(observation_space=spaces.Dict(a=Good.observation_space)),
+        "observation space",
+    ),
+    "reset returns obs alone": (broken(reset=returns(np.zeros(2, np.float32))), "(obs, info)"),
+    "reset takes no seed": (broken(reset=reset_without_seed), "seed"),
+    "reset raises": (broken(reset=raises(KeyError("x"))), "KeyError"),
+    "reset info": (broken(reset=returns(np.zeros(2, np.float32), None)), "info of reset"),
+    "4-tuple": (broken(step=returns(np.zeros(2, np.float32), 1.0, False, {})), "a tuple of 4"),
+    "step returns None": (broken(step=returns(None)), "truncated, info"),
+    "step raises": (broken(step=raises(ZeroDivisionError("x"))), "ZeroDivisionError"),
+    "terminated int": (broken(terminated=0), "terminated of step"),
+    "truncated None": (broken(truncated=None), "truncated of step"),
+    "info a list": (broken(info=[]), "info of step"),
+    "string reward": (broken(reward="1.0"), "'1.0' (str)"),
+    "None reward": (broken(reward=None), "None (NoneType)"),
+    "array reward": (broken(reward=np.ones(1)), "ndarray"),
+    "NaN reward": (broken(reward=float("nan")), "finite"),
+    "reward beyond float32": (broken(reward=1e300), "finite"),
+    "wrong shape": (broken(obs_out=np.zeros(3, np.float32)), "shape (3,)"),
+    "wrong dtype": (broken(obs_out=np.zeros(2)), "dtype float64"),
+    "list observation": (broken(obs_out=[0.0, 0.0]), "(list)"),
+    "no observation": (broken(obs_out=None), "None"),
+    "out of bounds": (broken(obs_out=np.full(2, 2, np.float32)), "-1.0 to 1.0"),
+    "NaN observation": (broken(obs_out=np.full(2, np.nan, np.float32)), "finite"),
+    "Discrete out of range": (
+        broken(observation_space=spaces.Discrete(2), obs=returns(2)),
+        "2 (int)",
+    ),
+    "Discrete as a float": (
+        broken(observation_space=spaces.Discrete(2), obs=returns(0.0)),
+        "0.0 (float)",
+    ),
+    "wrapped 4-tuple": (
+        lambda: TimeLimit(broken(step=returns(0, 1.0, False, {}))(), 5),
+        "truncated, info",
+    ),
+    "cannot be made": (broken(__init__=raises(OSError("no device"))), "OSError: no device"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_environments_are_rejected(case):
+    make, naming = BROKEN[case]
+    problems = check_env(make)
+    assert problems
+    assert naming in problems[0]
+    for sentence in problems:
+        assert ": expected " in sentence
+        assert "; found " in sentence
+        assert "; fix: " in sentence
+
+
+def test_every_problem_of_a_step_is_listed():
+    problems = check_env(broken(reward="1", terminated=1, info=None))
+    assert [text.partition(":")[0] for text in problems] == [
+        "reward of step",
+        "terminated of step",
+        "info of step",
+    ]
+
+
+STANDARD = [
+    "CartPole-v1",
+    "Acrobot-v1",
+    "MountainCar-v0",
+    "FrozenLake-v1",
+    "FrozenLake8x8-v1",
+    "CliffWalking-v1",
+    "CliffWalkingSlippery-v1",
+    "Taxi-v4",
+    *ENVS,
+]
+
+
+@pytest.mark.parametrize("env", [*STANDARD, Good, ChainEnv, CountingEnv], ids=str)
+def test_no_false_alarm_and_quick(env):
+    started = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check_env(env) == []
+    assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int16", "uint8", "bool"])
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_dtypes_and_shapes_of_box(dtype, shape):
+    space = spaces.Box(0, 1, shape, np.dtype(dtype))
+    assert check_env(broken(observation_space=space, obs=lambda self: np.ones(shape, dtype))) == []
+    # What NumPy makes of an array of shape () is a scalar.
+    assert (
+        check_env(broken(observation_space=space, obs=lambda self: np.ones(shape, dtype)[()])) == []
+    )
+
+
+def test_numpy_scalars_are_fine():
+    make = broken(reward=np.float32(1), terminated=np.False_, truncated=np.False_)
+    assert check_env(make) == []
+    make = broken(observation_space=spaces.Discrete(3), obs=returns(np.int64(2)))
+    assert check_env(make) == []
+
+
+def test_an_environment_that_does_not_follow_its_seed_warns():
+    rng = np.random.default_rng(0)
+    make = broken(obs=lambda self: rng.uniform(-1, 1, 2).astype(np.float32))
+    with pytest.warns(UserWarning, match="not deterministic given its reset seed"):
+        assert check_env(make) == []
+
+    class Longer(ChainEnv):
+        played = 0
+
+        def reset(self, **kwargs):
+            self.time_limit = 5 + Longer.played % 2
+            Longer.played += 1
+            return super().reset(**kwargs)
+
+    with pytest.warns(UserWarning, match="not deterministic"):
+        assert check_env(Longer) == []
+
+
+def test_an_instance_is_reset_but_not_closed():
+    closed = []
+    env = broken(close=lambda self: closed.append(self))()
+    assert check_env(env) == []
+    assert closed == []
+    make = type(env)
+    assert check_env(make) == []
+    assert len(closed) == 1
+
+
+def test_it_stops_in_time():
+    calls = []
+    make = broken(reset=lambda self, seed=None, options=None: (calls.clear(), (self.obs(), {}))[1])
+    make.step = lambda self, action: (calls.append(action), (self.obs(), 0.0, False, False, {}))[1]
+    assert check_env(make, max_steps=30) == []
+    assert len(calls) == 30
+
+
+def test_make_envs_refuses_a_broken_environment():
+    with pytest.raises(ValueError, match="breaks the rules of Gymnasium: terminated of step: exp"):
+        make_envs(broken(terminated=0), 1, 0)
+    make_envs(broken(terminated=0), 1, 0, check=False).close()
+
+
+@pytest.mark.parametrize("kind", ["raise", "nan_obs", "inf_reward", "raise_reset"])
+def test_faults_are_left_to_on_env_error(kind):
+    assert check_env(lambda: FaultyEnv(kind))
+    assert check_env(lambda: FaultyEnv(kind), faults=False) == []

@@ -10,6 +10,11 @@ import tensorflow as tf
 from rlzoo.networks.torsos import is_recurrent
 from rlzoo.types import EnvSpec
 
+_NO_COPY = (
+    "The torso cannot be copied, which this agent needs. Give your layer a get_config() that "
+    "returns its constructor's arguments."
+)
+
 
 def build_network(spec: EnvSpec, torso: keras.Layer, head: keras.Layer) -> keras.Model:
     """Returns the Keras model obs [B, ...] -> scores [B, A].
@@ -26,9 +31,9 @@ def build_network(spec: EnvSpec, torso: keras.Layer, head: keras.Layer) -> keras
     states = []
     if is_recurrent(torso):
         sizes = torso.state_size  # pyright: ignore[reportAttributeAccessIssue]
-        sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
-        states = [keras.Input((size,), name=f"state_{i}") for i, size in enumerate(sizes)]
-        features, next_states = torso(features, states)
+        nested = _state_inputs(sizes if isinstance(sizes, (list, tuple)) else [sizes])
+        features, next_states = torso(features, nested)
+        states = keras.tree.flatten(nested)
     else:
         features, next_states = torso(features), []
     if len(features.shape) > 2:
@@ -37,6 +42,13 @@ def build_network(spec: EnvSpec, torso: keras.Layer, head: keras.Layer) -> keras
     if not states:
         return keras.Model(obs, scores)
     return keras.Model([obs, *states], [scores, *keras.tree.flatten(next_states)])
+
+
+def _state_inputs(sizes):
+    """Returns an input for each size in (nested) lists, as `StackedRNNCells` has them."""
+    if isinstance(sizes, (list, tuple)):
+        return [_state_inputs(size) for size in sizes]
+    return keras.Input((sizes,))
 
 
 @keras.saving.register_keras_serializable("rlzoo")
@@ -73,17 +85,17 @@ def copy_network(network: keras.Model) -> keras.Model:
     try:
         copy = keras.models.clone_model(network)
     except (NotImplementedError, TypeError) as error:
-        raise ValueError(
-            f"The torso cannot be copied, which this agent needs: {error} "
-            "Give your layer a get_config() that returns its constructor's arguments."
-        ) from error
+        raise ValueError(_NO_COPY) from error
     copy.set_weights(network.get_weights())
     return copy
 
 
 def copy_torso(torso: keras.Layer) -> keras.Layer:
     """Returns an unbuilt torso with the same configuration; its weights start anew."""
-    return type(torso).from_config(torso.get_config())
+    try:
+        return type(torso).from_config(torso.get_config())
+    except (NotImplementedError, TypeError) as error:
+        raise ValueError(_NO_COPY) from error
 
 
 def initial_state(network: keras.Model, num_envs: int) -> tuple[tf.Tensor, ...]:
@@ -104,8 +116,8 @@ def apply(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, tu
     if not state:
         return network(obs), ()
     fresh = [tf.where(first[:, None], tf.zeros_like(x), x) for x in state]
-    scores, *state = network([obs, *fresh])
-    return scores, tuple(state)
+    scores, *next_state = network([obs, *fresh])
+    return scores, tuple(next_state)
 
 
 def unroll(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, tuple]:
@@ -135,7 +147,7 @@ def update_target(target: keras.Model, source: keras.Model, rate: float, due: tf
     """Moves `target` towards `source` by `rate` (1 copies it) where `due`, a bool scalar."""
 
     def move():
-        for old, new in zip(target.variables, source.variables, strict=True):
+        for old, new in zip(target.weights, source.weights, strict=True):
             old.assign(new if rate == 1.0 else old + rate * (new - old))
         return tf.constant(True)
 

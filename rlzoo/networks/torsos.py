@@ -73,8 +73,13 @@ def conv(
     """
     if variant not in ("nature", "small"):
         raise ValueError(f"conv expects variant 'nature' or 'small', received {variant!r}.")
-    layers: list[keras.Layer] = [ImageChannels(name="channels")]
-    for i, (filters, kernel, stride) in enumerate(_NATURE if variant == "nature" else _SMALL):
+    stages = _NATURE if variant == "nature" else _SMALL
+    smallest = 1
+    for _, kernel, stride in reversed(stages):
+        smallest = (2 * smallest - 1 if max_pool else smallest) - 1
+        smallest = smallest * stride + kernel
+    layers: list[keras.Layer] = [ImageChannels(smallest, name="channels")]
+    for i, (filters, kernel, stride) in enumerate(stages):
         layers.append(
             keras.layers.Conv2D(
                 filters,
@@ -189,16 +194,38 @@ class Recurrent(keras.Layer):
 
 @keras.saving.register_keras_serializable("rlzoo")
 class ImageChannels(keras.Layer):
-    """Gives an image [height, width] the channel axis that convolutions expect."""
+    """Gives an image [height, width] the channel axis that convolutions expect.
+
+    Args:
+        smallest: height and width in pixels that the convolutions need at least.
+    """
+
+    def __init__(self, smallest: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.smallest = smallest
+
+    def build(self, input_shape):
+        """Refuses what the convolutions cannot work on."""
+        shape, smallest = tuple(input_shape[1:]), self.smallest
+        if len(shape) not in (2, 3):
+            raise ValueError(
+                "The conv torso expects images [height, width] or [height, width, channels], "
+                f"received observations of shape {shape}. Use --torso dense."
+            )
+        if any(side is not None and side < smallest for side in shape[:2]):
+            raise ValueError(
+                f"This conv torso expects images of at least {smallest}x{smallest} pixels, "
+                f"received {shape[0]}x{shape[1]}. Use --set torso.variant=small, which takes "
+                "images from 5x5 pixels, or --torso dense."
+            )
 
     def call(self, inputs):
         """Returns [B, height, width, channels]."""
-        if len(inputs.shape) not in (3, 4):
-            raise ValueError(
-                "The conv torso expects images [height, width] or [height, width, channels], "
-                f"received observations of shape {tuple(inputs.shape[1:])}. Use --torso dense."
-            )
         return inputs if len(inputs.shape) == 4 else keras.ops.expand_dims(inputs, -1)
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras."""
+        return {**super().get_config(), "smallest": self.smallest}
 
 
 def is_recurrent(torso: keras.Layer) -> bool:

@@ -1,0 +1,278 @@
+"""Torsos: what they build, with which numbers, and what they refuse."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlzoo import networks
+from rlzoo.networks.torsos import initializer
+from rlzoo.types import EnvSpec
+from tests.helpers import BOX, DISCRETE, IMAGE, random_obs
+
+HEAD = 2
+
+
+def build(torso, spec=BOX):
+    return networks.build_network(spec, torso, networks.q_values(HEAD, seed=0))
+
+
+def image(side, channels=1):
+    return EnvSpec((side, side, channels), "uint8", None, HEAD, 5)
+
+
+def layers(torso):
+    return [type(layer).__name__ for layer in torso.layers]
+
+
+def kernels(torso):
+    return [layer.kernel for layer in torso.layers if hasattr(layer, "kernel")]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "silu", "elu"])
+def test_dense_is_its_formula(activation):
+    torso = networks.dense((4, 5), activation, seed=0)
+    obs = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    found = torso(obs)
+    features = obs
+    for kernel in kernels(torso):
+        features = keras.activations.get(activation)(features @ kernel.numpy())
+    np.testing.assert_allclose(found, features, atol=1e-5)
+    assert found.shape == (6, 5)
+
+
+def test_dense_normalises_before_each_activation_if_asked():
+    torso = networks.dense((4, 5), layer_norm=True, seed=0)
+    torso(tf.zeros((1, 3)))
+    hidden = ["Dense", "LayerNormalization", "Activation"]
+    assert layers(torso) == ["Flatten", *hidden, *hidden]
+
+
+def test_dense_flattens_images():
+    assert networks.dense((4,), seed=0)(tf.zeros((7, 2, 3, 2))).shape == (7, 4)
+
+
+def test_one_size_may_stand_without_brackets():
+    assert networks.dense(4)(tf.zeros((1, 3))).shape == (1, 4)
+
+
+def test_orthogonal_kernels_have_their_gain():
+    torso = networks.dense((8,), seed=0)
+    torso(tf.zeros((1, 3)))
+    (kernel,) = kernels(torso)
+    np.testing.assert_allclose(kernel @ tf.transpose(kernel), 2.0 * np.eye(3), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("he", (6 / 200) ** 0.5), ("glorot", (6 / 500) ** 0.5)]
+)
+def test_uniform_initialisers_have_the_papers_range(name, limit):
+    kernel = np.array(initializer(name, seed=0)((200, 300)))
+    assert np.abs(kernel).max() <= limit
+    assert np.abs(kernel).max() > 0.99 * limit
+    assert kernel.std() == pytest.approx(limit / 3**0.5, rel=0.02)
+
+
+def test_nature_is_the_papers_network():
+    """Mnih et al. 2015, on their 84 x 84 x 4, less the head for 18 actions."""
+    torso = networks.conv("nature", seed=0)
+    torso(tf.zeros((1, 84, 84, 4)))
+    convs = [layer for layer in torso.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [(x.filters, x.kernel_size[0], x.strides[0]) for x in convs] == [
+        (32, 8, 4),
+        (64, 4, 2),
+        (64, 3, 1),
+    ]
+    assert torso.count_params() == 1_693_362 - (512 + 1) * 18
+
+
+@pytest.mark.parametrize("side", [10, 28])
+@pytest.mark.parametrize("max_pool", [False, True])
+def test_small_takes_small_images(side, max_pool):
+    torso = networks.conv("small", size=6, max_pool=max_pool, seed=0)
+    assert torso(tf.zeros((2, side, side, 3))).shape == (2, 6)
+    assert layers(torso).count("MaxPooling2D") == (2 if max_pool else 0)
+
+
+def test_conv_takes_images_without_a_channel_axis():
+    torso = networks.conv("small", size=6, seed=0)
+    obs = np.random.default_rng(0).random((2, 10, 10)).astype(np.float32)
+    np.testing.assert_array_equal(torso(obs), torso(obs[..., None]))
+
+
+# The smallest image that each kind of convolutions leaves a pixel of.
+LIMITS = [("nature", False, 36), ("nature", True, 96), ("small", False, 5), ("small", True, 7)]
+
+
+@pytest.mark.parametrize(("variant", "max_pool", "side"), LIMITS)
+def test_an_image_that_is_too_small_is_refused_with_a_way_out(variant, max_pool, side):
+    def make():
+        return networks.conv(variant, size=4, max_pool=max_pool, seed=0)
+
+    assert build(make(), image(side)).output_shape == (None, HEAD)
+    wanted = rf"at least {side}x{side} .*received {side - 1}x{side - 1}.*torso"
+    with pytest.raises(ValueError, match=wanted) as caught:
+        build(make(), image(side - 1))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", [BOX, DISCRETE, BOX._replace(obs_shape=(2, 3, 4, 5))])
+def test_conv_refuses_what_is_no_image_in_one_clear_line(spec):
+    with pytest.raises(ValueError, match=r"conv torso expects images.*received.*dense") as caught:
+        build(networks.conv("small"), spec)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: networks.dense(()), "sizes"),
+        (lambda: networks.dense((8, 0)), r"\(8, 0\)"),
+        (lambda: networks.dense((8, 2.5)), "2.5"),
+        (lambda: networks.dense((8,), init="zeros"), "'zeros'.*orthogonal, he, glorot"),
+        (lambda: networks.dense((8,), activation="rellu"), "rellu"),
+        (lambda: networks.conv("tiny"), "'nature' or 'small'.*'tiny'"),
+        (lambda: networks.lstm(0), "positive"),
+        (lambda: networks.lstm(4, encoder=(0,)), "sizes"),
+    ],
+)
+def test_impossible_settings_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("make", networks.TORSOS.values(), ids=networks.TORSOS)
+def test_the_seed_decides_the_weights(make):
+    def weights(seed):
+        torso = make(seed=seed)
+        build(torso, image(36) if make is networks.conv else BOX)
+        return torso.get_weights()
+
+    same = zip(weights(1), weights(1), strict=True)
+    assert all(np.array_equal(one, two) for one, two in same)
+    kernels = [pair for pair in zip(weights(1), weights(2), strict=True) if pair[0].std() > 0.01]
+    kernels = [pair for pair in kernels if pair[0].ndim > 1]
+    assert kernels
+    assert not any(np.array_equal(one, two) for one, two in kernels)
+
+
+def test_layers_of_one_torso_have_different_weights():
+    torso = networks.dense((8, 8), seed=0)
+    torso(tf.zeros((1, 8)))
+    one, other = kernels(torso)
+    assert not np.allclose(one, other)
+
+
+@pytest.mark.parametrize(
+    ("make", "num_states"), [(networks.lstm, 2), (networks.gru, 1)], ids=["lstm", "gru"]
+)
+def test_recurrent_torsos_carry_their_state_from_call_to_call(make, num_states):
+    torso = make(4, encoder=(5,), seed=0)
+    assert networks.is_recurrent(torso)
+    network = build(torso)
+    obs, state = tf.ones((2, 3)), networks.initial_state(network, 2)
+    assert [tuple(x.shape) for x in state] == [(2, 4)] * num_states
+    scores, *state = network([obs, *state])
+    again, *_ = network([obs, *state])
+    fresh, *_ = network([obs, *networks.initial_state(network, 2)])
+    assert scores.shape == (2, HEAD)
+    np.testing.assert_array_equal(scores, fresh)  # nothing is remembered inside the layer
+    assert np.abs(scores - again).max() > 1e-4
+
+
+def test_lstm_is_its_formula():
+    """Hochreiter & Schmidhuber 1997 with forget gates; Keras orders input, forget, cell, output."""
+    torso = networks.lstm(4, seed=0)
+    random = np.random.default_rng(0)
+    obs, h, c = (random.normal(size=(2, size)).astype(np.float32) for size in (3, 4, 4))
+    found, (new_h, new_c) = torso(obs, [h, c])
+    kernel, recurrent, bias = torso.get_weights()
+    gates = np.split(obs @ kernel + h @ recurrent + bias, 4, axis=-1)
+    i, f, o = (1 / (1 + np.exp(-gates[k])) for k in (0, 1, 3))
+    want_c = f * c + i * np.tanh(gates[2])
+    np.testing.assert_allclose(new_c, want_c, atol=1e-5)
+    np.testing.assert_allclose(new_h, o * np.tanh(want_c), atol=1e-5)
+    np.testing.assert_array_equal(found, new_h)
+    np.testing.assert_array_equal(bias[4:8], 1.0)  # remembers at first
+
+
+CELLS = {
+    "lstm": lambda: keras.layers.LSTMCell(4),
+    "gru": lambda: keras.layers.GRUCell(4),
+    "simple": lambda: keras.layers.SimpleRNNCell(4),
+    "stacked_gru": lambda: keras.layers.StackedRNNCells(
+        [keras.layers.GRUCell(4), keras.layers.GRUCell(3)]
+    ),
+    "stacked_lstm": lambda: keras.layers.StackedRNNCells(
+        [keras.layers.LSTMCell(4), keras.layers.LSTMCell(3)]
+    ),
+    "stacked_mixed": lambda: keras.layers.StackedRNNCells(
+        [keras.layers.LSTMCell(4), keras.layers.GRUCell(3)]
+    ),
+}
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "wrapped"])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_any_keras_cell_is_a_recurrent_torso(cell, wrapped):
+    torso = networks.Recurrent(cell()) if wrapped else cell()
+    assert networks.is_recurrent(torso)
+    network = build(torso)
+    state = networks.initial_state(network, 2)
+    first = tf.constant([[True, True], [False, False], [False, True]])
+    obs = random_obs(BOX, (3, 2), np.random.default_rng(0))
+    scores, state = networks.unroll(network, tf.constant(obs), state, first)
+    assert scores.shape == (3, 2, HEAD)
+    assert all(np.abs(x).max() > 0 for x in state)
+
+
+def test_a_convolution_can_stand_before_a_recurrent_cell():
+    encoder = networks.conv("small", size=6, seed=0)
+    network = build(networks.Recurrent(keras.layers.GRUCell(4), encoder), IMAGE)
+    assert network.output_shape == [(None, HEAD), (None, 4)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: networks.dense((4,), layer_norm=True, seed=1),
+        lambda: networks.lstm(4, encoder=(5,), seed=1),
+        lambda: networks.gru(4, seed=1),
+        lambda: keras.layers.Dense(4),
+        lambda: networks.Recurrent(CELLS["stacked_mixed"]()),
+    ],
+)
+def test_a_torso_can_be_copied_before_and_after_it_is_built(make):
+    torso = make()
+    early = networks.copy_torso(torso)
+    network = build(torso)
+    for copy in (early, networks.copy_torso(torso)):
+        other = build(copy)
+        assert [w.shape for w in other.weights] == [w.shape for w in network.weights]
+        assert not {id(w) for w in other.weights} & {id(w) for w in network.weights}
+        states = networks.initial_state(network, 1)
+        inputs = [tf.ones((1, 3)), *states] if states else tf.ones((1, 3))
+        other.set_weights(network.get_weights())
+        one, two = (keras.tree.flatten(x(inputs))[0] for x in (network, other))
+        np.testing.assert_array_equal(one, two)
+
+
+class NoConfig(keras.layers.Layer):
+    """A layer of a user who has not heard of get_config."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.dense = keras.layers.Dense(units)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def test_a_torso_that_cannot_be_copied_is_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"torso cannot be copied.*get_config\(\)"):
+        networks.copy_torso(NoConfig(4))
+    with pytest.raises(ValueError, match=r"torso cannot be copied.*get_config\(\)"):
+        networks.copy_network(build(NoConfig(4)))

@@ -141,9 +141,7 @@ def chunk_metrics(
     greedy = tf.equal(losses.select(scores, chunk.action), tf.reduce_max(scores, axis=-1))
     return {
         "exploration/entropy": losses.masked_mean(entropy, chunk.valid),
-        "exploration/greedy_fraction": losses.masked_mean(
-            tf.cast(greedy, tf.float32), chunk.valid
-        ),
+        "exploration/greedy_fraction": losses.masked_mean(tf.cast(greedy, tf.float32), chunk.valid),
         **{f"exploration/{name}": rate for name, rate in strategy.rates(step).items()},
     }
 

@@ -40,8 +40,10 @@ class Replay:
         _check_memory(self.predicted_bytes(spec, capacity), capacity)
         self.capacity = capacity
         obs = ((capacity, *spec.obs_shape), spec.obs_dtype)
-        fields = Transitions(obs, ((capacity,), "int32"), *2 * [((capacity,), "float32")], obs)
-        self.rows = Transitions(*(tf.Variable(tf.zeros(*field), trainable=False) for field in fields))
+        number = ((capacity,), "float32")
+        fields = Transitions(obs, ((capacity,), "int32"), number, number, obs)
+        rows = (tf.Variable(tf.zeros(*field), trainable=False) for field in fields)
+        self.rows = Transitions._make(rows)
         self.added = tf.Variable(0, dtype=tf.int64, trainable=False)  # in all, not capped
 
     @staticmethod

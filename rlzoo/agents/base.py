@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from rlzoo.exploration import Exploration
-from rlzoo.types import Chunk
+from rlzoo.types import Chunk, EnvSpec
 
 
 class Agent(Protocol):
@@ -19,6 +19,7 @@ class Agent(Protocol):
     """
 
     Config: type  # frozen dataclass with every hyperparameter and its default
+    spec: EnvSpec  # of the environments it acts in
     network: keras.Model  # observation -> scores, the part that supervised pretraining trains
     exploration: Exploration
     chunk_length: int  # T, steps per environment between updates

@@ -173,7 +173,7 @@ class DeepDynaQ:
         zero = tf.constant(0)
         sums = {tag: tf.constant(0.0) for tag in ("loss/td", "value/q", "grad/norm")}
         model_sums = {tag: tf.constant(0.0) for tag in ("model/loss", "model/termination_loss")}
-        i, updates, sums = tf.while_loop(lambda i, *_: i < real, learn, (zero, state.updates, sums))
+        _, updates, sums = tf.while_loop(lambda i, *_: i < real, learn, (zero, state.updates, sums))
         if config.planning_steps:
             model_updates = real * config.model_updates
             _, model_sums = tf.while_loop(
@@ -217,9 +217,7 @@ class DeepDynaQ:
     def _gradient_step(self, batch: Transitions, updates) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss, q = q_loss(self.network, self.target_network, batch, self.config)
-        norm = networks.descend(
-            self.optimizer, tape, loss, self.network, self.config.max_grad_norm
-        )
+        norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)
         due = (updates + 1) % self.config.target_update_period == 0
         networks.update_target(self.target_network, self.network, 1.0, due)
         return {"loss/td": loss, "value/q": q, "grad/norm": norm}

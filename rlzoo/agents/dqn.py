@@ -140,9 +140,7 @@ class DQN:
     def _gradient_step(self, batch: Transitions, updates) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss, q = dqn_loss(self.network, self.target_network, batch, self.config)
-        norm = networks.descend(
-            self.optimizer, tape, loss, self.network, self.config.max_grad_norm
-        )
+        norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)
         due = (updates + 1) % self.config.target_update_period == 0
         networks.update_target(
             self.target_network, self.network, self.config.target_update_rate, due

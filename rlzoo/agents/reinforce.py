@@ -104,9 +104,7 @@ class REINFORCE:
         if config.baseline:
             value_torso = networks.copy_torso(torso)
             self.value_network = networks.build_network(spec, value_torso, networks.value(seed))
-            self.value_optimizer = networks.adam(
-                self.value_network, config.value_learning_rate
-            )
+            self.value_optimizer = networks.adam(self.value_network, config.value_learning_rate)
 
     def init(self, num_envs: int) -> REINFORCEState:
         """Returns the state before the first step."""
@@ -135,9 +133,7 @@ class REINFORCE:
         with tf.GradientTape() as tape:
             logits, _ = networks.unroll(self.network, chunk.obs, initial, chunk.first)  # [T, N, A]
             loss, entropy = reinforce_loss(logits, chunk, advantage, self.config)
-        norm = networks.descend(
-            self.optimizer, tape, loss, self.network, self.config.max_grad_norm
-        )
+        norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)
 
         shown = exploration.chunk_metrics(
             self.exploration, logits, chunk, state.exploration, state.step

@@ -160,34 +160,35 @@ class TabularDynaQ:
         shown = exploration.chunk_metrics(
             self.exploration, scores, chunk, state.exploration, state.step
         )
-        steps = Chunk(*(tf.reshape(field, [-1]) for field in chunk))  # each [T * N]
+        steps = Chunk._make(tf.reshape(field, [-1]) for field in chunk)  # each [T * N]
         obs, next_obs = (tf.cast(x, tf.int32) for x in (steps.obs, steps.next_obs))
         pair = obs * self.spec.num_actions + steps.action
-        rows = (pair, steps.reward, config.discount * steps.discount, next_obs)
+        rows = pair, steps.reward, config.discount * steps.discount, next_obs, steps.valid
         count = steps.reward.shape[0]
         draws = rng.uniform(seed, [count, config.planning_steps])
 
         # Indices that depend on data go through tf.gather: XLA wants those of x[i] as constants,
         # and would compile anew for every value.
         def real_step(i, q, model, total):
-            row = [tf.gather(x, i) for x in rows]
-            valid = tf.gather(steps.valid, i)
-            q, error = q_backup(q, *row, tf.where(valid, config.learning_rate, 0.0))
-            model = remember(model, *row, valid)
+            pair, reward, discount, next_obs, valid = (tf.gather(x, i) for x in rows)
+            learning_rate = tf.where(valid, config.learning_rate, 0.0)
+            q, error = q_backup(q, pair, reward, discount, next_obs, learning_rate)
+            model = remember(model, pair, reward, discount, next_obs, valid)
             if config.planning_steps:
                 chosen = tf.gather(draws, i) * tf.cast(model.num_pairs, tf.float32)
                 chosen = tf.gather(model.pairs, tf.cast(chosen, tf.int32))  # [planning_steps]
 
                 def plan(j, q):
-                    pair = tf.gather(chosen, j)
                     known = model.reward, model.discount, model.next_obs
-                    row = [tf.gather(x, pair) for x in known]
-                    return j + 1, q_backup(q, pair, *row, config.learning_rate)[0]
+                    pair = tf.gather(chosen, j)
+                    reward, discount, next_obs = (tf.gather(x, pair) for x in known)
+                    rate = config.learning_rate
+                    return j + 1, q_backup(q, pair, reward, discount, next_obs, rate)[0]
 
                 _, q = tf.while_loop(lambda j, _: j < config.planning_steps, plan, (0, q))
             return i + 1, q, model, total + tf.abs(error)
 
-        model = Model(*(tf.convert_to_tensor(variable) for variable in self.model))
+        model = Model._make(map(tf.convert_to_tensor, self.model))
         loop = (0, tf.convert_to_tensor(self.table), model, 0.0)
         _, q, model, total = tf.while_loop(lambda i, *_: i < count, real_step, loop)
         self.table.assign(q)

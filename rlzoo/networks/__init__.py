@@ -10,8 +10,8 @@ from rlzoo.networks.network import (
     descend,
     initial_state,
     named_variables,
-    update_target,
     unroll,
+    update_target,
 )
 from rlzoo.networks.torsos import TORSOS, Recurrent, conv, dense, gru, is_recurrent, lstm
 

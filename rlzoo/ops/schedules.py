@@ -1,6 +1,8 @@
 """Numbers that change with the environment step: exploration rates and the like."""
 
 import dataclasses
+import itertools
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -60,8 +62,7 @@ class Piecewise:
     def __post_init__(self):
         object.__setattr__(self, "boundaries", tuple(self.boundaries))
         object.__setattr__(self, "values", tuple(self.values))
-        pairs = zip(self.boundaries, self.boundaries[1:], strict=False)
-        increasing = all(low < high for low, high in pairs)
+        increasing = all(low < high for low, high in itertools.pairwise(self.boundaries))
         if not self.boundaries or len(self.boundaries) != len(self.values) or not increasing:
             raise ValueError(
                 "Piecewise expects as many values as boundaries, the boundaries increasing, "
@@ -73,7 +74,7 @@ class Piecewise:
         step = tf.cast(step, tf.float32)
         value = tf.constant(self.values[0], tf.float32)
         knots = list(zip(self.boundaries, self.values, strict=True))
-        for (left, low), (right, high) in zip(knots, knots[1:], strict=False):
+        for (left, low), (right, high) in itertools.pairwise(knots):
             fraction = tf.clip_by_value((step - left) / (right - left), 0.0, 1.0)
             value += fraction * (high - low)
         return value
@@ -89,7 +90,7 @@ SCHEDULES = {
 }
 
 
-def as_schedule(value) -> Schedule:
+def as_schedule(value) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns `value` itself if it is callable, else the constant schedule of a number."""
     return value if callable(value) else Constant(float(value))
 

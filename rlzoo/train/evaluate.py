@@ -1,5 +1,6 @@
 """Evaluation on environments of its own, with seeds of their own, and recording it."""
 
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,10 +10,11 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent
 from rlzoo.envs import make_env, make_envs
+from rlzoo.envs.base import Envs
 from rlzoo.train.host import compile_act
 
 _MAX_ENVS = 20  # episodes played side by side
-_MAX_STEPS = 10_000  # of an episode in an environment without a time limit
+_MAX_STEPS = 1_000  # of an episode in an environment without a time limit
 
 
 class Evaluation(NamedTuple):
@@ -73,13 +75,13 @@ class Evaluator:
             envs.close()
         return Evaluation(returns[: self._episodes], lengths[: self._episodes])
 
-    def _play(self, envs) -> tuple[list[float], list[int]]:
+    def _play(self, envs: Envs) -> tuple[list[float], list[int]]:
         """Plays one whole episode in each environment."""
         state, acts = self._agent.init(self._num_envs), tf.zeros([], tf.int64)
         obs = envs.reset()
         active, first = np.ones(self._num_envs, bool), np.ones(self._num_envs, bool)
         totals, lengths = np.zeros(self._num_envs), np.zeros(self._num_envs, np.int64)
-        for _ in range(envs.max_episode_steps or _MAX_STEPS):
+        for _ in range(envs.spec.max_episode_steps or _MAX_STEPS):
             action, _, state, acts = self._act(state, tf.constant(obs), tf.constant(first), acts)
             step = envs.step(action.numpy(), active)
             totals += step.reward
@@ -88,13 +90,20 @@ class Evaluator:
             obs, first = step.obs, np.zeros(self._num_envs, bool)
             if not active.any():
                 break
+        else:
+            if envs.spec.max_episode_steps is None:
+                warnings.warn(
+                    f"{envs.name} has no time limit: an evaluation episode was cut after "
+                    f"{_MAX_STEPS} steps. Give it one: --set env.max_episode_steps=5000.",
+                    stacklevel=2,
+                )
         return totals.tolist(), lengths.tolist()
 
 
 class _Camera(gymnasium.Wrapper):
     """Keeps a picture of every step."""
 
-    def __init__(self, env: gymnasium.Env, frames: list[np.ndarray]):
+    def __init__(self, env: gymnasium.Env, frames: list[Any]):
         super().__init__(env)
         self._frames = frames
 
@@ -121,7 +130,7 @@ def record(agent: Agent, env: Any, env_kwargs: dict, path: Path, seed: int) -> E
 
     if path.suffix not in (".gif", ".mp4"):
         raise ValueError(f"Expected a file that ends in .gif or .mp4, received {path}.")
-    frames: list[np.ndarray] = []
+    frames: list[Any] = []
 
     def filmed(**kwargs):
         made = make_env(env, {**kwargs, "render_mode": "rgb_array"})

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo.agents import Agent
-from rlzoo.envs import SyncEnvs
+from rlzoo.envs.base import Envs
 from rlzoo.ops import rng
 from rlzoo.types import Chunk, EnvSpec
 
@@ -49,6 +49,7 @@ class Compiled:
         self._outputs = self._concrete.structured_outputs
 
     def __call__(self, *args: Any) -> Any:
+        """Returns what the function returns."""
         outputs = self._call(*tf.nest.flatten(args), *self._captured)
         return tf.nest.pack_sequence_as(self._outputs, outputs)
 
@@ -71,7 +72,7 @@ def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Compil
 
 
 def compile_update(agent: Agent, num_envs: int, seed: int) -> tuple[Compiled, list[str]]:
-    """Compiles (state, chunk, chunks) -> (state, metrics [M], chunks + 1), and names the metrics."""
+    """Compiles (state, chunk, chunks) -> (state, metrics [M], chunks + 1); names the metrics."""
     stream = rng.fold_in(rng.from_int(seed), _UPDATE)
     tags: list[str] = []
 
@@ -95,7 +96,7 @@ class HostLoop:
         seed: of the run; acting and learning draw from streams of their own.
     """
 
-    def __init__(self, agent: Agent, envs: SyncEnvs, seed: int):
+    def __init__(self, agent: Agent, envs: Envs, seed: int):
         self.agent = agent
         self.envs = envs
         self._seed = seed
@@ -131,12 +132,13 @@ class HostLoop:
             self.state.agent, tf.nest.map_structure(tf.constant, chunk), self.state.chunks
         )
         self.state = LoopState(agent_state, self.state.acts, chunks)
+        metrics = metrics.numpy()
         report = Report(
             int(np.count_nonzero(chunk.valid)),
             episodes,
-            dict(zip(self._tags, metrics.numpy().tolist(), strict=True)),
+            dict(zip(self._tags, metrics.tolist(), strict=True)),
         )
-        if not np.isfinite(list(report.metrics.values())).all():
+        if not np.isfinite(metrics).all():
             bad = {tag: value for tag, value in report.metrics.items() if not np.isfinite(value)}
             raise FloatingPointError(
                 f"The agent diverged: {bad} at update {int(chunks)}. The last checkpoint is good. "
@@ -175,9 +177,9 @@ class HostLoop:
             self.episode_return += step.reward
             self.episode_length += taken
             if last.any():
-                for i in np.flatnonzero(last):
-                    if not envs.lost[i]:
-                        episodes.append((float(self.episode_return[i]), int(self.episode_length[i])))
+                ended = last & ~envs.lost
+                lengths = self.episode_length[ended].tolist()
+                episodes += zip(self.episode_return[ended].tolist(), lengths, strict=True)
                 self.episode_return[last] = 0.0
                 self.episode_length[last] = 0
             self.obs, self.first = step.obs, last

@@ -1,5 +1,6 @@
 """Runs: train, stop, resume, load, evaluate. What ties agent, environments, loop and files."""
 
+import contextlib
 import dataclasses
 import datetime
 import re
@@ -18,7 +19,8 @@ import tensorflow as tf
 from rlzoo import exploration as explorations
 from rlzoo.agents import Agent, agent_class
 from rlzoo.envs import make_envs
-from rlzoo.train import checkpoint, evaluate as evaluation, files, logs
+from rlzoo.train import checkpoint, files, logs
+from rlzoo.train import evaluate as evaluation
 from rlzoo.train.config import (
     RunConfig,
     describe,
@@ -83,7 +85,6 @@ class Run:
         if exploration is not None:
             config, source = _swap_exploration(config, source, exploration)
         with files.lock(self.dir):
-            _write_config(self.dir, config)
             run = _train(self.dir, config, source, quiet)
         self.__dict__.update(run.__dict__)
         return self
@@ -209,7 +210,6 @@ def train(
                 f"{path} holds a run already. Take another --run-dir, or go on with it: "
                 f"rlzoo resume {path}"
             )
-        _write_config(path, resolved)
         return _train(path, resolved, source, quiet)
 
 
@@ -237,7 +237,6 @@ def resume(
         config = load_run(path, env=env)
         if steps is not None:
             config = dataclasses.replace(config, steps=steps)
-            _write_config(path, config)
         return _train(path, config, Source(env, torso, exploration), quiet)
 
 
@@ -306,36 +305,42 @@ def record(
 class _Session:
     """One stretch of training, from a start or a checkpoint to the end or an interruption."""
 
-    def __init__(self, run_dir: Path, config: RunConfig, source: Source, quiet: bool):
+    def __init__(
+        self, run_dir: Path, config: RunConfig, source: Source, stop: "_Stop", quiet: bool
+    ):
         self.run_dir = run_dir
         self.config = config
-        self.source = source
         self.env = source.env or config.env
         self.step = 0
         self.seconds = 0.0  # of training, also in earlier sessions
         self.best = -np.inf  # mean return of the best evaluation
         self._started = time.perf_counter()
         self._means = _Means()
-        self._caught = 0
-        found = _newest_meta(run_dir)
-        start = 0 if found is None else int(found["loop"]["step"])
-        self.log = logs.RunLog(run_dir, config.steps, quiet=quiet, start_step=start)
-        self.envs = make_envs(
-            self.env,
-            config.num_envs,
-            config.seed,
-            mode=config.vector,
-            env_kwargs=config.env_kwargs,
-            on_env_error=config.on_env_error,
-        )
-        self.agent = _build(config, self.envs.spec, source)
-        self.log.message(f"Compiling {config.agent} for {config.env} ...")
-        self.loop = HostLoop(self.agent, self.envs, config.seed)
-        self.evaluator = evaluation.Evaluator(
-            self.agent, self.env, config.env_kwargs, config.eval_episodes
-        )
-        if found is not None:
-            self._restore()
+        self._stop = stop
+        with contextlib.ExitStack() as opened:  # closed at once if the rest fails
+            self.envs = make_envs(
+                self.env,
+                config.num_envs,
+                config.seed,
+                mode=config.vector,
+                env_kwargs=config.env_kwargs,
+                on_env_error=config.on_env_error,
+            )
+            opened.callback(self.envs.close)
+            self.agent = _build(config, self.envs.spec, source)
+            found = _newest_meta(run_dir)
+            start = 0 if found is None else int(found["loop"]["step"])
+            self.log = logs.RunLog(run_dir, config.steps, quiet=quiet, start_step=start)
+            opened.callback(self.log.close)
+            stop.message = self.log.message
+            self.log.message(f"Compiling {config.agent} for {config.env} ...")
+            self.loop = HostLoop(self.agent, self.envs, config.seed)
+            self.evaluator = evaluation.Evaluator(
+                self.agent, self.env, config.env_kwargs, config.eval_episodes
+            )
+            if found is not None:
+                self._restore()
+            self.close = opened.pop_all().close
 
     def run(self) -> dict[str, Any]:
         """Trains to the end, saving on the way; returns the summary."""
@@ -356,26 +361,14 @@ class _Session:
                 self.log.scalars(self.step, self._means.take())
             if evaluations.due(self.step) and self.step < config.steps:
                 self._evaluate()
-            if self._caught:
+            if self._stop.signal:
                 self._save()
-                raise Interrupted(self.run_dir, self.step, self._caught)
-            if saves.due(self.step):
+                raise Interrupted(self.run_dir, self.step, self._stop.signal)
+            if saves.due(self.step) and self.step < config.steps:
                 self._save()
         self._evaluate()
         self._save()
         return self._finish()
-
-    def catch(self, signal_number: int, _: Any) -> None:
-        """Asks the loop to stop after this chunk; the second time stops at once."""
-        if self._caught:
-            sys.exit(128 + signal_number)
-        self._caught = signal_number
-        self.log.message("Stopping after this update; once more to stop at once ...")
-
-    def close(self) -> None:
-        """Closes environments and log files."""
-        self.envs.close()
-        self.log.close()
 
     def _evaluate(self) -> None:
         result = self.evaluator.run(_stream(self.config.seed, _EVAL))
@@ -390,6 +383,8 @@ class _Session:
             self._write_checkpoint(network, {}, best=True)
 
     def _save(self) -> None:
+        if self._means:  # what a resumed run would lack
+            self.log.scalars(self.step, self._means.take())
         self.log.flush()
         arrays, state = self.loop.get_state()
         self._write_checkpoint(arrays, state, best=False)
@@ -407,9 +402,7 @@ class _Session:
             },
         }
         keep = self.config.keep_checkpoints
-        checkpoint.save(
-            self.run_dir / "checkpoints", self.step, arrays, meta, keep=keep, best=best
-        )
+        checkpoint.save(self.run_dir / "checkpoints", self.step, arrays, meta, keep=keep, best=best)
 
     def _restore(self) -> None:
         arrays = self.loop.get_state()[0]
@@ -475,6 +468,31 @@ class _Session:
         return summary
 
 
+class _Stop:
+    """Ctrl-C or SIGTERM asks for a stop after the chunk at hand; a second one stops at once."""
+
+    def __init__(self):
+        self.signal = 0  # the number of the one that came
+        self.message: Callable[[str], None] = lambda text: None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Stop":
+        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._catch)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _catch(self, number: int, _: Any) -> None:
+        if self.signal:
+            sys.exit(128 + number)
+        self.signal = number
+        self.message("Stopping after this update; once more to stop at once ...")
+
+
 class _Every:
     """Tells when a counter has passed a multiple of a period; never for period 0."""
 
@@ -505,6 +523,9 @@ class _Means:
             self._sums[tag] = self._sums.get(tag, 0.0) + weight * value
             self._weights[tag] = self._weights.get(tag, 0.0) + weight
 
+    def __bool__(self) -> bool:
+        return bool(self._sums)
+
     def take(self) -> dict[str, float]:
         """Returns the means, without those that nothing was learned for, and starts anew."""
         means = {
@@ -517,17 +538,12 @@ class _Means:
 
 
 def _train(run_dir: Path, config: RunConfig, source: Source, quiet: bool) -> Run:
-    session = _Session(run_dir, config, source, quiet)
-    caught = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            caught[number] = signal.signal(number, session.catch)
-    try:
-        summary = session.run()
-    finally:
-        for number, handler in caught.items():
-            signal.signal(number, handler)
-        session.close()
+    with _Stop() as stop:
+        session = _Session(run_dir, config, source, stop, quiet)
+        with contextlib.closing(session):
+            with files.replacing(run_dir / "config.yaml") as file:
+                file.write(to_yaml(config))
+            summary = session.run()
     return Run(run_dir, session.agent, config, summary, source)
 
 
@@ -602,9 +618,7 @@ def _read_checkpoint(
             expected["spec"].pop("max_episode_steps")
             found["spec"].pop("max_episode_steps", None)
         if differing := checkpoint.describe_mismatch(expected, found):
-            raise ValueError(
-                f"The checkpoint in {run_dir} does not fit: {'; '.join(differing)}."
-            )
+            raise ValueError(f"The checkpoint in {run_dir} does not fit: {'; '.join(differing)}.")
         return template
 
     arrays, meta, _ = checkpoint.load(run_dir / "checkpoints", fitting, best=best, only=only)
@@ -623,18 +637,11 @@ def _assign(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> N
         variable.assign(arrays[name])
 
 
-def _swap_exploration(
-    config: RunConfig, source: Source, strategy: Any
-) -> tuple[RunConfig, Source]:
+def _swap_exploration(config: RunConfig, source: Source, strategy: Any) -> tuple[RunConfig, Source]:
     if isinstance(strategy, str):
         strategy = make_exploration({"name": strategy})
     config = dataclasses.replace(config, exploration=describe(strategy))
     return config, source._replace(exploration=strategy)
-
-
-def _write_config(run_dir: Path, config: RunConfig) -> None:
-    with files.replacing(run_dir / "config.yaml") as file:
-        file.write(to_yaml(config))
 
 
 def _new_run_dir(config: RunConfig) -> Path:

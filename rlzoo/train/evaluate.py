@@ -11,7 +11,7 @@ import tensorflow as tf
 from rlzoo.agents import Agent
 from rlzoo.envs import make_env, make_envs
 from rlzoo.envs.base import Envs
-from rlzoo.train.host import compile_act
+from rlzoo.train.host import compile_act, initial_state
 
 _MAX_ENVS = 20  # episodes played side by side
 _MAX_STEPS = 1_000  # of an episode in an environment without a time limit
@@ -77,12 +77,12 @@ class Evaluator:
 
     def _play(self, envs: Envs) -> tuple[list[float], list[int]]:
         """Plays one whole episode in each environment."""
-        state, acts = self._agent.init(self._num_envs), tf.zeros([], tf.int64)
+        tensors = tf.nest.flatten(initial_state(self._agent, self._num_envs))
         obs = envs.reset()
         active, first = np.ones(self._num_envs, bool), np.ones(self._num_envs, bool)
         totals, lengths = np.zeros(self._num_envs), np.zeros(self._num_envs, np.int64)
         for _ in range(envs.spec.max_episode_steps or _MAX_STEPS):
-            action, _, state, acts = self._act(state, tf.constant(obs), tf.constant(first), acts)
+            action, _, *tensors = self._act(*tensors, tf.constant(obs), tf.constant(first))
             step = envs.step(action.numpy(), active)
             totals += step.reward
             lengths += active

@@ -31,10 +31,10 @@ class Report(NamedTuple):
 
 
 class Compiled:
-    """A function compiled by XLA for one signature.
+    """A function compiled by XLA for one signature, called with tensors and nothing around them.
 
-    A call goes straight to the compiled code: TensorFlow's checks of every argument would cost
-    more than a small network does. Arguments must be tensors that fit `specs`.
+    TensorFlow's checks and packing of arguments would cost more than a small network does, so a
+    call takes the tensors of all arguments in a row and returns those of the result in a row.
 
     Args:
         function: of tensors and (nested) tuples of tensors, returning the like.
@@ -46,45 +46,47 @@ class Compiled:
         self._concrete = traced.get_concrete_function(*specs)  # keeps what is captured alive
         self._call = self._concrete.inference_fn.call_flat
         self._captured = self._concrete.captured_inputs
-        self._outputs = self._concrete.structured_outputs
 
-    def __call__(self, *args: Any) -> Any:
-        """Returns what the function returns."""
-        outputs = self._call(*tf.nest.flatten(args), *self._captured)
-        return tf.nest.pack_sequence_as(self._outputs, outputs)
+    def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the tensors of the result, in order."""
+        return self._call(*tensors, *self._captured)
+
+
+def initial_state(agent: Agent, num_envs: int) -> LoopState:
+    """Returns the state of a loop before its first step."""
+    zero = tf.zeros([], tf.int64)
+    return LoopState(agent.init(num_envs), zero, zero)
 
 
 def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Compiled:
-    """Compiles (state, obs, first, acts) -> (action, log_prob, state, acts + 1)."""
+    """Compiles (LoopState, obs, first) -> (action, log_prob, LoopState)."""
     stream = rng.fold_in(rng.from_int(seed), _ACT)
 
-    def act(state, obs, first, acts):
-        action, log_prob, state = agent.act(state, obs, first, rng.fold_in(stream, acts), explore)
-        return action, log_prob, state, acts + 1
+    def act(state: LoopState, obs, first):
+        seed = rng.fold_in(stream, state.acts)
+        action, log_prob, agent_state = agent.act(state.agent, obs, first, seed, explore)
+        return action, log_prob, state._replace(agent=agent_state, acts=state.acts + 1)
 
-    return Compiled(
-        act,
-        tensor_specs(agent.init(num_envs)),
-        tf.TensorSpec((num_envs, *agent.spec.obs_shape), agent.spec.obs_dtype),
-        tf.TensorSpec((num_envs,), tf.bool),
-        tf.TensorSpec((), tf.int64),
-    )
+    state = tensor_specs(initial_state(agent, num_envs))
+    obs = tf.TensorSpec((num_envs, *agent.spec.obs_shape), agent.spec.obs_dtype)
+    return Compiled(act, state, obs, tf.TensorSpec((num_envs,), tf.bool))
 
 
 def compile_update(agent: Agent, num_envs: int, seed: int) -> tuple[Compiled, list[str]]:
-    """Compiles (state, chunk, chunks) -> (state, metrics [M], chunks + 1); names the metrics."""
+    """Compiles (LoopState, Chunk) -> (metrics [M], LoopState), and names the metrics."""
     stream = rng.fold_in(rng.from_int(seed), _UPDATE)
     tags: list[str] = []
 
-    def update(state, chunk, chunks):
-        state, metrics = agent.update(state, chunk, rng.fold_in(stream, chunks))
+    def update(state: LoopState, chunk: Chunk):
+        seed = rng.fold_in(stream, state.chunks)
+        agent_state, metrics = agent.update(state.agent, chunk, seed)
         tags[:] = sorted(metrics)
-        return state, tf.stack([tf.cast(metrics[tag], tf.float32) for tag in tags]), chunks + 1
+        values = tf.stack([tf.cast(metrics[tag], tf.float32) for tag in tags])
+        return values, state._replace(agent=agent_state, chunks=state.chunks + 1)
 
     fields = chunk_fields(agent.spec, (agent.chunk_length, num_envs))
-    chunk = Chunk(*(tf.TensorSpec(*field) for field in fields))
-    state = tensor_specs(agent.init(num_envs))
-    return Compiled(update, state, chunk, tf.TensorSpec((), tf.int64)), tags
+    chunk = Chunk._make(tf.TensorSpec(*field) for field in fields)
+    return Compiled(update, tensor_specs(initial_state(agent, num_envs)), chunk), tags
 
 
 class HostLoop:
@@ -101,8 +103,7 @@ class HostLoop:
         self.envs = envs
         self._seed = seed
         self._strategy = agent.exploration  # the one that the state is of
-        zero = tf.zeros([], tf.int64)
-        self.state = LoopState(agent.init(envs.num_envs), zero, zero)
+        self.state = initial_state(agent, envs.num_envs)
         self.episode_return = np.zeros(envs.num_envs)  # of the running episodes
         self.episode_length = np.zeros(envs.num_envs, np.int64)
         self.first = np.ones(envs.num_envs, bool)
@@ -128,11 +129,8 @@ class HostLoop:
             FloatingPointError: a metric is not finite.
         """
         chunk, episodes = self._collect()
-        agent_state, metrics, chunks = self._update(
-            self.state.agent, tf.nest.map_structure(tf.constant, chunk), self.state.chunks
-        )
-        self.state = LoopState(agent_state, self.state.acts, chunks)
-        metrics = metrics.numpy()
+        values, *self._tensors = self._update(*self._tensors, *map(tf.constant, chunk))
+        metrics = values.numpy()
         report = Report(
             int(np.count_nonzero(chunk.valid)),
             episodes,
@@ -141,8 +139,8 @@ class HostLoop:
         if not np.isfinite(metrics).all():
             bad = {tag: value for tag, value in report.metrics.items() if not np.isfinite(value)}
             raise FloatingPointError(
-                f"The agent diverged: {bad} at update {int(chunks)}. The last checkpoint is good. "
-                "A lower learning_rate, or rewards of a smaller scale, may help."
+                f"The agent diverged: {bad} at update {int(self.state.chunks)}. The last checkpoint "
+                "is good. A lower learning_rate, or rewards of a smaller scale, may help."
             )
         return report
 
@@ -156,10 +154,9 @@ class HostLoop:
         if self.agent.whole_episodes:
             self.obs, active = envs.reset(), ~envs.retired
             self.first = np.ones(num_envs, bool)
-        state, acts = self.state.agent, self.state.acts
         for t in range(self.agent.chunk_length):
-            action, log_prob, state, acts = self._act(
-                state, tf.constant(self.obs), tf.constant(self.first), acts
+            action, log_prob, *self._tensors = self._act(
+                *self._tensors, tf.constant(self.obs), tf.constant(self.first)
             )
             action = action.numpy()
             step = envs.step(action, active)
@@ -187,25 +184,32 @@ class HostLoop:
                 active &= ~last
                 if not active.any():
                     break
-        self.state = LoopState(state, acts, self.state.chunks)
         return chunk, episodes
+
+    @property
+    def state(self) -> LoopState:
+        """What the loop carries besides variables and environments."""
+        return tf.nest.pack_sequence_as(self._structure, self._tensors)
+
+    @state.setter
+    def state(self, state: LoopState) -> None:
+        self._structure = state
+        self._tensors = tf.nest.flatten(state)
 
     def get_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Returns all that a checkpoint needs to go on from here: arrays, and plain values."""
-        tensors = enumerate(tf.nest.flatten(self.state))
-        arrays = {f"state/{i}": tensor.numpy() for i, tensor in tensors}
+        arrays = {f"state/{i}": tensor.numpy() for i, tensor in enumerate(self._tensors)}
         arrays |= {name: value.numpy() for name, value in self.agent.variables().items()}
         arrays["loop/episode_return"] = self.episode_return
         arrays["loop/episode_length"] = self.episode_length
         arrays["loop/first"] = self.first
-        if self.obs is not None:
+        if not self.agent.whole_episodes:  # these start with a reset
             arrays["loop/obs"] = self.obs
         return arrays, {"envs": self.envs.get_state()}
 
     def set_state(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Goes back to what `get_state` returned; the environments replay their episodes."""
-        flat = [tf.constant(arrays[f"state/{i}"]) for i in range(len(tf.nest.flatten(self.state)))]
-        self.state = tf.nest.pack_sequence_as(self.state, flat)
+        self._tensors = [tf.constant(arrays[f"state/{i}"]) for i in range(len(self._tensors))]
         for name, variable in self.agent.variables().items():
             variable.assign(arrays[name])
         self.episode_return = arrays["loop/episode_return"].copy()

@@ -31,7 +31,7 @@ from rlzoo.train.config import (
     resolve,
     to_yaml,
 )
-from rlzoo.train.host import HostLoop, compile_act
+from rlzoo.train.host import Compiled, HostLoop, compile_act, initial_state
 from rlzoo.train.plain import CALLABLE, fill
 from rlzoo.types import EnvSpec
 
@@ -104,18 +104,20 @@ class Policy:
         self.spec: EnvSpec = agent.spec
         self._first_action = first_action
         self._first_obs = first_obs
-        self._act: dict[int, Callable] = {}
+        self._act: dict[int, Compiled] = {}
         self.reset()
 
     def reset(self) -> None:
         """Forgets what a recurrent network remembers: call it where an episode starts."""
-        self._state: Any = None
+        self._count = 0  # size of the batch that is remembered
+        self._tensors: list[tf.Tensor] = []
 
     def predict(self, obs: Any) -> Any:
         """Returns the greedy action, as the environment counts actions.
 
         Args:
-            obs: one observation as the environment gives it, or a batch [B, ...].
+            obs: one observation as the environment gives it, or a batch [B, ...]. A recurrent
+                network remembers from call to call; another batch size starts anew.
 
         Returns:
             An int for one observation, else [B] int64.
@@ -134,10 +136,12 @@ class Policy:
         count = len(batch)
         if count not in self._act:
             self._act[count] = compile_act(self.agent, count, 0, explore=False)
-        first = tf.fill([count], self._state is None)
-        state = self.agent.init(count) if self._state is None else self._state
+        first = tf.fill([count], count != self._count)
+        if count != self._count:
+            self._count = count
+            self._tensors = tf.nest.flatten(initial_state(self.agent, count))
         batch = tf.constant(batch.astype(self.spec.obs_dtype))
-        action, _, self._state, _ = self._act[count](state, batch, first, tf.zeros([], tf.int64))
+        action, _, *self._tensors = self._act[count](*self._tensors, batch, first)
         action = action.numpy().astype(np.int64) + self._first_action
         return int(action[0]) if obs.ndim == len(shape) else action
 

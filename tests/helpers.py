@@ -2,13 +2,18 @@
 
 import dataclasses
 
+import gymnasium
 import numpy as np
 import tensorflow as tf
+from gymnasium.wrappers import TimeLimit
 
 from rlzoo import networks
 from rlzoo.agents import agent_class
+from rlzoo.envs import make_envs
 from rlzoo.exploration import Softmax
+from rlzoo.train.host import HostLoop
 from rlzoo.types import Chunk, EnvSpec
+from tests.env_doubles import ChainEnv
 
 BOX = EnvSpec((3,), "float32", None, 3, 6)
 DISCRETE = EnvSpec((), "int64", 5, 3, 6)
@@ -132,3 +137,38 @@ def chi_square_fits(counts, probabilities) -> bool:
     statistic = ((counts[possible] - expected) ** 2 / expected).sum()
     freedom = possible.sum() - 1
     return statistic <= freedom + 5.0 * np.sqrt(2.0 * freedom)
+
+
+class OneHot(gymnasium.ObservationWrapper):
+    """A Discrete observation as a Box."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.observation_space = gymnasium.spaces.Box(0, 1, (env.observation_space.n,), np.float32)
+
+    def observation(self, observation):
+        return np.eye(self.observation_space.shape[0], dtype=np.float32)[observation]
+
+
+def chain_envs(end: str, num_envs: int = 4, one_hot: bool = False):
+    """Returns `ChainEnv`s of 10 states and steps, with a time limit that ends with them.
+
+    In the last step of the one that terminates both flags are true.
+    """
+
+    def make():
+        env = TimeLimit(ChainEnv(10, end, num_states=10), 10)
+        return OneHot(env) if one_hot else env
+
+    return make_envs(make, num_envs, 0, check=False)
+
+
+def chain_values(end: str, discount: float = 0.9) -> np.ndarray:
+    """Returns the exact value [10] of every state of `chain_envs`."""
+    left = np.arange(10, 0, -1) if end == "terminate" else np.inf
+    return (1 - discount**left) / (1 - discount) * np.ones(10)
+
+
+def collect(loop: HostLoop) -> Chunk:
+    """Returns the chunk that a loop would learn from next; it does not learn from it."""
+    return loop._collect()[0]

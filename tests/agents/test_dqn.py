@@ -1,0 +1,243 @@
+"""DQN: its loss by hand, its target network, when it learns, what values it learns."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rlzoo import networks
+from rlzoo.agents import DQN
+from rlzoo.agents.dqn import DQNConfig, dqn_loss
+from rlzoo.exploration import EpsilonGreedy
+from rlzoo.ops import rng
+from rlzoo.ops.schedules import Linear
+from rlzoo.replay import Transitions
+from rlzoo.train.host import HostLoop
+from rlzoo.types import EnvSpec
+from tests.helpers import BOX, agent_chunk, arrays, assign, chain_envs, chain_values, make_agent
+
+SEED = rng.from_int(0)
+
+# Two states, three actions: the online and the target network as tables.
+STATES = EnvSpec((), "int64", 2, 3, None)
+Q = np.float32([[1.0, 2.0, 3.0], [4.0, 6.0, 5.0]])
+TARGET_Q = np.float32([[10.0, 20.0, 30.0], [70.0, 50.0, 60.0]])
+BATCH = Transitions(
+    obs=np.array([0, 0, 1]),
+    action=np.array([2, 0, 1], np.int32),
+    reward=np.float32([1.0, -1.0, 0.5]),
+    discount=np.float32([1.0, 0.0, 1.0]),  # the second step terminated
+    next_obs=np.array([1, 1, 0]),
+)
+TARGETS = np.float32([1 + 0.5 * 70, -1.0, 0.5 + 0.5 * 30])
+DOUBLE_TARGETS = np.float32([1 + 0.5 * 50, -1.0, 0.5 + 0.5 * 30])  # online: actions 1 and 2
+PREDICTED = np.float32([3.0, 1.0, 6.0])
+
+
+def table(values):
+    network = networks.build_network(STATES, keras.layers.Identity(), networks.q_values(3))
+    network.set_weights([values, np.zeros(3, np.float32)])
+    return network
+
+
+@pytest.mark.parametrize("loss", ["squared", "huber"])
+@pytest.mark.parametrize("double_q", [False, True], ids=["single", "double"])
+def test_loss_and_gradient_by_hand(loss, double_q):
+    network, target = table(Q), table(TARGET_Q)
+    config = DQNConfig(discount=0.5, double_q=double_q, loss=loss)
+    batch = Transitions(*map(tf.constant, BATCH))
+    with tf.GradientTape() as tape:
+        value, mean_q = dqn_loss(network, target, batch, config)
+    error = (DOUBLE_TARGETS if double_q else TARGETS) - PREDICTED
+    each = 0.5 * error**2 if loss == "squared" else np.abs(error) - 0.5  # all above 1 in size
+    slope = -error if loss == "squared" else -np.sign(error)
+    assert float(value) == pytest.approx(each.mean(), rel=1e-5)
+    assert float(mean_q) == pytest.approx(PREDICTED.mean(), rel=1e-5)
+    gradient = np.zeros((2, 3), np.float32)
+    np.add.at(gradient, (BATCH.obs, BATCH.action), slope / 3)
+    kernel, *others = tape.gradient(value, [network.trainable_variables[0], *target.variables])
+    np.testing.assert_allclose(kernel, gradient, rtol=1e-5)
+    assert others == [None, None], "no gradient reaches the target network"
+
+
+# The target network (faults, row 15)
+
+
+def test_the_target_is_equal_at_first_and_shares_nothing():
+    agent = make_agent("dqn", BOX)
+    own, target = agent.network.variables, agent.target_network.variables
+    assert not {id(v) for v in own} & {id(v) for v in target}
+    for one, two in zip(own, target, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def same_weights(one, other):
+    return all(map(np.array_equal, one, other))
+
+
+def test_a_hard_target_is_still_between_copies_and_exact_after_them():
+    agent = make_agent("dqn", BOX, target_update_period=3, learning_rate=0.01)
+    state, target = agent.init(2), agent.target_network.get_weights()
+    for number in range(1, 8):
+        state, _ = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        assert int(state.updates) == number
+        if number % 3 == 0:
+            target = agent.network.get_weights()
+        assert same_weights(agent.target_network.get_weights(), target)
+        assert same_weights(agent.network.get_weights(), target) == (number % 3 == 0)
+
+
+def test_the_period_counts_gradient_steps_not_chunks():
+    """Two steps a chunk, a copy every three: within the second chunk, and after the third."""
+    agent = make_agent("dqn", BOX, updates_per_chunk=2, target_update_period=3, learning_rate=0.01)
+    state, history = agent.init(2), [agent.network.get_weights()]
+    for number in range(3):
+        state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        assert float(metrics["updates"]) == 2
+        target = agent.target_network.get_weights()
+        history.append(agent.network.get_weights())
+        assert [same_weights(target, weights) for weights in history] == [
+            [True, False],
+            [False, False, False],
+            [False, False, False, True],
+        ][number]
+
+
+def test_a_soft_target_moves_by_its_share_of_the_difference():
+    agent = make_agent(
+        "dqn", BOX, target_update_rate=0.05, target_update_period=1, learning_rate=0.01
+    )
+    state = agent.init(2)
+    for number in range(4):
+        before = agent.target_network.get_weights()
+        state, _ = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        now = zip(
+            before, agent.network.get_weights(), agent.target_network.get_weights(), strict=True
+        )
+        for old, source, found in now:
+            want = old.astype(np.float64) + 0.05 * (source.astype(np.float64) - old)
+            assert np.abs(found - want).max() <= 1e-7
+
+
+# When it learns
+
+
+def test_nothing_is_learned_before_replay_holds_enough():
+    agent = make_agent("dqn", BOX, learning_starts=20)  # chunks of 4 steps in 2 environments
+    state = agent.init(2)
+    weights = agent.network.get_weights()
+    for number in range(4):
+        state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        learned = number >= 2
+        assert float(metrics["updates"]) == learned
+        assert int(state.updates) == max(0, number - 1)
+        assert int(state.step) == int(agent.replay.added) == 8 * (number + 1)
+        assert (float(metrics["loss/td"]) > 0) == learned
+        same = all(map(np.array_equal, weights, agent.network.get_weights()))
+        assert same != learned
+
+
+def test_each_gradient_step_draws_a_batch_of_its_own():
+    """Four steps on one batch and seed would be the same as on another seed."""
+    losses = []
+    for seed in (1, 2):
+        agent = make_agent("dqn", BOX, updates_per_chunk=4)
+        _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), rng.from_int(seed))
+        losses.append(float(metrics["loss/td"]))
+    assert losses[0] != losses[1]
+
+
+def test_steps_that_are_not_valid_change_nothing():
+    agent = make_agent("dqn", BOX)
+    start = arrays(agent.variables())
+    chunk = agent_chunk(agent, 2, 0)
+    valid = np.array([[True, True], [True, False], [False, True], [True, True]])
+    found = []
+    for junk in (0.0, 1e6):
+        assign(agent.variables(), start)
+        obs, next_obs = (np.where(valid[..., None], x, junk) for x in (chunk.obs, chunk.next_obs))
+        reward = np.where(valid, chunk.reward, junk)
+        changed = chunk._replace(
+            obs=tf.constant(obs, tf.float32),
+            next_obs=tf.constant(next_obs, tf.float32),
+            reward=tf.constant(reward, tf.float32),
+            valid=tf.constant(valid),
+        )
+        state, metrics = agent.update(agent.init(2), changed, SEED)
+        assert int(state.step) == 6
+        found.append(arrays(agent.variables()) | arrays(metrics))
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(value, found[1][name], err_msg=name)
+
+
+# Acting
+
+
+def test_it_explores_by_the_strategy_at_the_step_of_the_state():
+    agent = make_agent("dqn", BOX, EpsilonGreedy(Linear(1.0, 0.0, 100)))
+    obs, first = tf.ones((500, 3)), tf.zeros(500, tf.bool)
+    best = int(tf.argmax(agent.network(obs[:1])[0]))
+    for step, share in ((0, 1 / 3), (50, 2 / 3), (100, 1.0)):
+        state = agent.init(500)._replace(step=tf.constant(step, tf.int64))
+        action, log_prob, _ = agent.act(state, obs, first, SEED, True)
+        np.testing.assert_allclose(log_prob[action == best], np.log(share), atol=1e-5)
+        assert np.mean(action == best) == pytest.approx(share, abs=0.08)
+    state = agent.init(500)
+    action, log_prob, _ = agent.act(state, obs, first, SEED, False)
+    assert (action.numpy() == best).all(), "without exploring it is greedy"
+    assert not np.any(log_prob)
+
+
+# Construction
+
+
+def test_it_has_a_dueling_head_if_asked():
+    agent = make_agent("dqn", BOX, dueling=True)
+    assert any(layer.name == "dueling" for layer in agent.network.layers)
+    assert any(layer.name == "dueling" for layer in agent.target_network.layers)
+
+
+@pytest.mark.parametrize("torso", [networks.lstm(4), networks.gru(4), keras.layers.LSTMCell(4)])
+def test_a_recurrent_torso_is_refused_with_what_to_use(torso):
+    with pytest.raises(ValueError, match=r"dqn cannot use a recurrent torso.*dense.*reinforce"):
+        make_agent("dqn", BOX, torso=torso)
+
+
+def test_a_replay_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="replay_capacity"):
+        make_agent("dqn", BOX, replay_capacity=10**12)
+
+
+# What it learns (faults, row 11)
+
+
+@pytest.fixture(scope="module")
+def chain_loop():
+    config = DQNConfig(
+        learning_rate=0.01,
+        discount=0.9,
+        batch_size=64,
+        replay_capacity=1_000,
+        learning_starts=64,
+        updates_per_chunk=20,
+        target_update_period=20,
+    )
+    envs = chain_envs("truncate")
+    agent = DQN(envs.spec, config, EpsilonGreedy(1.0), keras.layers.Identity(), seed=0)
+    loop = HostLoop(agent, envs, 0)
+    return loop, arrays(agent.variables())
+
+
+@pytest.mark.parametrize("end", ["truncate", "terminate"])
+def test_a_time_limit_is_no_terminal_state(chain_loop, end):
+    """10 for ever where the limit truncates, the exact finite sum where it terminates."""
+    loop, start = chain_loop
+    assign(loop.agent.variables(), start)
+    loop.envs = chain_envs(end)
+    loop.state = loop.state._replace(agent=loop.agent.init(4))
+    loop.obs = loop.envs.reset()
+    for _ in range(500):
+        loop.run_chunk()
+    values = chain_values(end)
+    found = loop.agent.network(np.arange(10)).numpy()
+    np.testing.assert_allclose(found, np.stack([values, values], axis=1), rtol=0.02)

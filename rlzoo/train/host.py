@@ -139,8 +139,8 @@ class HostLoop:
         if not np.isfinite(metrics).all():
             bad = {tag: value for tag, value in report.metrics.items() if not np.isfinite(value)}
             raise FloatingPointError(
-                f"The agent diverged: {bad} at update {int(self.state.chunks)}. The last checkpoint "
-                "is good. A lower learning_rate, or rewards of a smaller scale, may help."
+                f"The agent diverged: {bad} at update {int(self.state.chunks)}. The last "
+                "checkpoint is good. A lower learning_rate, or smaller rewards, may help."
             )
         return report
 

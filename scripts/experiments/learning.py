@@ -35,7 +35,6 @@ def trained(agent: str, env: str, seed: int, **arguments) -> dict:
         "steps": run.summary["steps"],
         "best": run.summary["mean_return"],
         "last": run.summary["last_mean_return"],
-        "seconds": run.summary["seconds"],
         "curve": curve,
     }
 
@@ -164,14 +163,14 @@ def learning_section(name: str, result: dict) -> list[str]:
         "",
         f"`{result['command']}`",
         "",
-        "| seed | steps | best | last | reached at | seconds |",
-        "|---|---|---|---|---|---|",
+        "| seed | steps | best | last | reached at |",
+        "|---|---|---|---|---|",
     ]
     for row in rows:
         reached = "never" if row["solved_at"] is None else f"{row['solved_at']:,}"
         lines.append(
             f"| {row['seed']} | {row['steps']:,} | {row['best']:.2f} | {row['last']:.2f} "
-            f"| {reached} | {row['seconds']:.0f} |"
+            f"| {reached} |"
         )
     return [
         *lines,

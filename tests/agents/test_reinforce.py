@@ -1,0 +1,439 @@
+"""REINFORCE: its gradient against the exact one, its episodes, its memory, its baseline."""
+
+import itertools
+
+import gymnasium
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from gymnasium.wrappers import TimeLimit
+
+from rlzoo import networks
+from rlzoo.agents import REINFORCE
+from rlzoo.agents.reinforce import REINFORCEConfig, reinforce_loss
+from rlzoo.envs import make_envs
+from rlzoo.exploration import EpsilonSoftmax, Softmax
+from rlzoo.ops import rng
+from rlzoo.train.host import HostLoop
+from rlzoo.types import Chunk, EnvSpec
+from tests.helpers import (
+    BOX,
+    agent_chunk,
+    arrays,
+    assign,
+    chain_envs,
+    chain_values,
+    collect,
+    make_agent,
+    random_chunk,
+    tensors,
+    xla,
+)
+
+SEED = rng.from_int(0)
+PLAIN = {"baseline": False, "normalize_advantages": False, "discount": 1.0}
+
+
+# The loss by hand
+
+
+def row(**fields):
+    """Returns a chunk of T steps in one environment, from one value per step."""
+    length = len(fields["action"])
+    chunk = random_chunk(BOX, length, 1, seed=0)
+    columns = {
+        name: np.array(values).reshape(length, 1).astype(getattr(chunk, name).dtype)
+        for name, values in fields.items()
+    }
+    return tensors(chunk._replace(**columns))
+
+
+def test_loss_by_hand():
+    """Sum over the valid steps of -weight * log pi - cost * entropy; the last is padding."""
+    probabilities = np.float32([[0.25, 0.75], [0.5, 0.5], [0.9, 0.1]])
+    logits = tf.math.log(probabilities)[:, None, :]  # [3, 1, 2]
+    chunk = row(
+        action=[1, 0, 0],
+        behaviour_log_prob=np.log([0.5, 0.5, 0.1]),
+        valid=[True, True, False],
+    )
+    advantage = tf.constant([[2.0], [-1.0], [100.0]])
+    surprise = -np.log([0.75, 0.5])
+    entropies = np.array([-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)), np.log(2)])
+    for correct, ratio in ((True, [1.5, 1.0]), (False, [1.0, 1.0])):
+        config = REINFORCEConfig(entropy_cost=0.1, importance_correction=correct)
+        loss, entropy = reinforce_loss(logits, chunk, advantage, config)
+        want = (np.array(ratio) * [2.0, -1.0] * surprise - 0.1 * entropies).sum()
+        assert float(loss) == pytest.approx(want, rel=1e-5)
+        assert float(entropy) == pytest.approx(entropies.mean(), rel=1e-5)
+
+
+def test_the_correction_is_a_weight_without_a_gradient():
+    logits = tf.Variable([[[0.3, -0.2]]])
+    chunk = row(action=[0], behaviour_log_prob=np.log([0.9]), valid=[True])
+    with tf.GradientTape() as tape:
+        loss, _ = reinforce_loss(logits, chunk, tf.constant([[2.0]]), REINFORCEConfig())
+    policy = tf.nn.softmax(logits)[0, 0].numpy()
+    want = -(policy[0] / 0.9) * 2.0 * (np.array([1.0, 0.0]) - policy)
+    np.testing.assert_allclose(tape.gradient(loss, logits)[0, 0], want, rtol=1e-5)
+
+
+# The gradient: a fork and a short way on, with every number known.
+
+FORK = EnvSpec((), "int64", 2, 2, 2)
+
+
+class Fork(gymnasium.Env):
+    """Action 0 ends with 1 at once. Action 1 leads on, where 0 brings 2 and 1 nothing.
+
+    Corridors of `length` steps in which nothing can be done make the long way longer.
+    """
+
+    observation_space = gymnasium.spaces.Discrete(2)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, length=1):
+        self.length = length
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return 0, {}
+
+    def step(self, action):
+        self.time += 1
+        if self.time == 1:
+            return 1, float(action == 0), bool(action == 0), False, {}
+        over = self.time > self.length
+        return 1, 2.0 * (action == 0) * over, over, False, {}
+
+
+def exact_gradient(theta):
+    """Returns the gradient of the expected return for logits theta [2 states, 2 actions]."""
+    theta = tf.constant(theta)
+    with tf.GradientTape() as tape:
+        tape.watch(theta)
+        start, after = tf.unstack(tf.nn.softmax(theta))
+        expected = start[0] * 1.0 + start[1] * after[0] * 2.0
+    return tape.gradient(expected, theta).numpy()
+
+
+def fork_agent(theta, **config):
+    """Returns an agent whose logits are a table, and whose steps are the plain gradient."""
+    config = PLAIN | {"max_grad_norm": 1e9} | config
+    agent = make_agent("reinforce", FORK, torso=keras.layers.Identity(), **config)
+    agent.optimizer = keras.optimizers.SGD(1.0)
+    agent.optimizer.build(agent.network.trainable_variables)
+    set_logits(agent, theta)
+    return agent
+
+
+def set_logits(agent, theta):
+    agent.network.set_weights([np.float32(theta), np.zeros(2, np.float32)])
+
+
+def fork_chunk(actions, probabilities):
+    """Returns one column for each episode in `actions`: (0,), (1, 0) or (1, 1)."""
+    chunk = random_chunk(FORK, 2, len(actions), seed=0)
+    for field in chunk:
+        field[:] = 0
+    chunk.obs[1] = chunk.next_obs[:] = 1
+    chunk.first[0] = True
+    for n, taken in enumerate(actions):
+        for t, action in enumerate(taken):
+            chunk.action[t, n] = action
+            chunk.behaviour_log_prob[t, n] = np.log(probabilities[t][action])
+            chunk.valid[t, n] = True
+        chunk.last[t, n] = True
+        chunk.discount[t, n] = 0.0
+        chunk.discount[:t, n] = 1.0
+        chunk.reward[t, n] = 1.0 if taken == (0,) else 2.0 * (taken[-1] == 0)
+    return tensors(chunk)
+
+
+# Episodes in exact proportion to a policy of 1/4, 3/4 at the fork and 1/2, 1/2 after it.
+POLICY = np.array([[0.25, 0.75], [0.5, 0.5]])
+THETA = np.log(POLICY)
+EPISODES = [(0,)] * 2 + [(1, 0)] * 3 + [(1, 1)] * 3
+
+
+def gradient_of_update(agent, chunk):
+    """Returns the step that a plain gradient ascent of rate 1 takes, less that of the bias."""
+    before = agent.network.get_weights()[0]
+    agent.update(agent.init(chunk.reward.shape[1]), chunk, SEED)
+    return agent.network.get_weights()[0] - before
+
+
+@pytest.mark.parametrize("baseline", [False, True])
+def test_the_expected_update_is_the_policy_gradient(baseline):
+    """Also with a baseline, which is no good yet: it must not bias anything."""
+    agent = fork_agent(THETA, baseline=baseline)
+    found = gradient_of_update(agent, fork_chunk(EPISODES, POLICY))
+    np.testing.assert_allclose(found, exact_gradient(np.float32(THETA)), atol=1e-6)
+
+
+def test_the_expected_update_of_another_behaviour_is_corrected():
+    """One decision, drawn uniformly: without pi / b the gradient would be another."""
+    uniform = np.full((2, 2), 0.5)
+    chunk = fork_chunk([(1, 0), (1, 1)], uniform)
+    # The second step is the only one that is learned from: the first is no choice here.
+    chunk = chunk._replace(valid=chunk.valid & (tf.range(2)[:, None] == 1))
+    policy = np.array([[0.5, 0.5], [0.2, 0.8]])
+    wanted = np.array([[0.0, 0.0], 2.0 * 0.2 * 0.8 * np.array([1.0, -1.0])])
+    agent = fork_agent(np.log(policy))
+    np.testing.assert_allclose(gradient_of_update(agent, chunk), wanted, atol=1e-6)
+    agent = fork_agent(np.log(policy), importance_correction=False)
+    assert np.abs(gradient_of_update(agent, chunk) - wanted).max() > 0.1
+
+
+def test_discounting_leaves_out_gamma_to_the_t():
+    """Deviation 2: the sum over steps of G[t] grad log pi, each G discounted from t on."""
+    gamma = 0.5
+    found = gradient_of_update(fork_agent(THETA, discount=gamma), fork_chunk(EPISODES, POLICY))
+    want = np.zeros((2, 2))
+    for episode in EPISODES:
+        reward = [1.0] if episode == (0,) else [0.0, 2.0 * (episode[1] == 0)]
+        for t, action in enumerate(episode):
+            returned = sum(gamma ** (k - t) * reward[k] for k in range(t, len(episode)))
+            want[t] += returned * (np.eye(2)[action] - POLICY[t]) / len(EPISODES)
+    np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def fork_loop():
+    """Long ways take 6 steps, short ones 1: a biased collector would prefer the short."""
+    envs = make_envs(lambda: TimeLimit(Fork(length=5), 6), 64, 0, check=False)
+    config = REINFORCEConfig(**PLAIN, max_grad_norm=1e9)
+    agent = REINFORCE(envs.spec, config, Softmax(), keras.layers.Identity(), seed=0)
+    agent.optimizer = keras.optimizers.SGD(1.0)
+    agent.optimizer.build(agent.network.trainable_variables)
+    return HostLoop(agent, envs, 0)
+
+
+def test_each_environment_plays_exactly_one_episode_whatever_its_length(fork_loop):
+    short = episodes = 0
+    for _ in range(30):
+        set_logits(fork_loop.agent, THETA)
+        report = fork_loop.run_chunk()
+        assert len(report.episodes) == 64
+        assert report.steps == sum(length for _, length in report.episodes)
+        assert {length for _, length in report.episodes} == {1, 6}
+        assert {(length, total) for total, length in report.episodes} == {(1, 1), (6, 0), (6, 2)}
+        short += sum(length == 1 for _, length in report.episodes)
+        episodes += 64
+    assert abs(short / episodes - 0.25) < 4 * (0.25 * 0.75 / episodes) ** 0.5
+
+
+def test_the_mean_of_sampled_updates_is_the_policy_gradient(fork_loop):
+    """From the environment through the host loop and compiled code to the weights."""
+    steps = []
+    for _ in range(60):
+        set_logits(fork_loop.agent, THETA)
+        fork_loop.run_chunk()
+        steps.append(fork_loop.agent.network.get_weights()[0][0] - THETA[0])  # at the fork
+    error = np.mean(steps, axis=0) - exact_gradient(np.float32(THETA))[0]
+    assert (np.abs(error) < 4 * np.std(steps, axis=0) / len(steps) ** 0.5).all()
+
+
+# Recurrent policies (faults, row 17)
+
+TORSOS = {
+    "dense": lambda: networks.dense((4,), seed=0),
+    "lstm": lambda: networks.lstm(4, encoder=(5,), seed=0),
+}
+
+
+@pytest.fixture(scope="module", params=TORSOS.values(), ids=TORSOS)
+def agent(request):
+    """With everything on that could look at the padding."""
+    return make_agent("reinforce", BOX, torso=request.param(), entropy_cost=0.01)
+
+
+@pytest.fixture(scope="module")
+def compiled_update(agent):
+    return xla(agent.update)
+
+
+def test_what_the_padding_holds_changes_nothing_at_all(agent, compiled_update):
+    chunk = random_chunk(BOX, 6, 4, seed=0, whole=True)
+    assert not chunk.valid.all()
+    start, random = arrays(agent.variables()), np.random.default_rng(1)
+    found = []
+    for _ in range(3):
+        assign(agent.variables(), start)
+        junk = random_chunk(BOX, 6, 4, seed=int(random.integers(1000)))
+        fields = []
+        for name, real, other in zip(Chunk._fields, chunk, junk, strict=True):
+            valid = chunk.valid.reshape(6, 4, *[1] * (real.ndim - 2))
+            other = real if name in ("valid", "first") else other
+            other = 50 * other if other.dtype == np.float32 else other
+            fields.append(np.where(valid, real, other).astype(real.dtype))
+        _, metrics = compiled_update(agent.init(4), tensors(Chunk(*fields)), SEED)
+        found.append(arrays(agent.variables()) | arrays(metrics))
+    changed = [name for name in start if not np.array_equal(start[name], found[0][name])]
+    assert changed
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(value, found[1][name], err_msg=name)
+        np.testing.assert_array_equal(value, found[2][name], err_msg=name)
+
+
+def test_acting_resets_the_state_of_those_that_start_anew(agent):
+    obs = tf.constant(np.random.default_rng(0).normal(size=(2, 3)), tf.float32)
+    start = agent.init(2)
+    _, _, used = agent.act(start, obs, tf.constant([True, True]), SEED, True)
+    _, _, mixed = agent.act(used, obs, tf.constant([True, False]), SEED, True)
+    for once, twice in zip(used.recurrent, mixed.recurrent, strict=True):
+        np.testing.assert_allclose(twice[0], once[0], atol=1e-6)
+        assert np.abs(twice[1] - once[1]).max() > 1e-4
+
+
+class Walk(gymnasium.Env):
+    """Random observations, episodes of random length."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._obs(), {}
+
+    def step(self, action):
+        return self._obs(), 1.0, bool(self.np_random.random() < 0.2), False, {}
+
+    def _obs(self):
+        return self.np_random.normal(size=3).astype(np.float32)
+
+
+def test_logits_replayed_are_the_logits_acted_on(agent):
+    """With Softmax(1) the behaviour is the policy: pi / b is 1, also in the second chunk."""
+    envs = make_envs(lambda: TimeLimit(Walk(), 6), 3, 0, check=False)
+    loop = HostLoop(agent, envs, 0)
+    for _ in range(2):
+        chunk = collect(loop)
+        assert chunk.valid[0].all()
+        assert chunk.first[0].all()
+        assert not chunk.first[1:][chunk.valid[1:]].any()
+        initial = networks.initial_state(agent.network, 3)
+        logits, _ = networks.unroll(agent.network, chunk.obs, initial, tf.constant(chunk.first))
+        log_probs = tf.nn.log_softmax(logits).numpy()
+        log_prob = np.take_along_axis(log_probs, chunk.action[..., None], axis=-1)[..., 0]
+        ratio = np.exp(log_prob - chunk.behaviour_log_prob)[chunk.valid]
+        np.testing.assert_allclose(ratio, 1.0, atol=1e-5)
+        if agent.init(3).recurrent:  # the state counts: without it the logits are others
+            alone, _ = networks.unroll(agent.network, chunk.obs, initial, tf.fill((6, 3), True))
+            assert np.abs(alone - logits)[chunk.valid].max() > 1e-4
+
+
+# Options
+
+
+def test_normalised_advantages_do_not_feel_the_scale_of_rewards():
+    chunk, found = random_chunk(BOX, 6, 4, seed=0, whole=True), []
+    for scale in (1.0, 1000.0):
+        agent = make_agent("reinforce", BOX, baseline=False, normalize_advantages=True)
+        scaled = tensors(chunk._replace(reward=chunk.reward * np.float32(scale) + 0))
+        _, metrics = agent.update(agent.init(4), scaled, SEED)
+        found.append([float(metrics["loss/policy"]), float(metrics["grad/norm"])])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+def test_the_entropy_bonus_alone_makes_the_policy_uniform():
+    agent = make_agent("reinforce", BOX, entropy_cost=1.0, learning_rate=0.1, **PLAIN)
+    update = xla(agent.update)
+    agent.network.layers[-1].bias.assign([2.0, 0.0, -2.0])
+    chunk = agent_chunk(agent, 4, 0)._replace(reward=tf.zeros((6, 4)))
+    entropies = [float(update(agent.init(4), chunk, SEED)[1]["loss/entropy"]) for _ in range(60)]
+    assert entropies[0] < 0.7
+    assert entropies[-1] == pytest.approx(np.log(3), abs=0.01)
+
+
+def test_policy_and_baseline_share_no_variable():
+    agent = make_agent("reinforce", BOX)
+    own = {id(v) for v in agent.network.variables}
+    assert not own & {id(v) for v in agent.value_network.variables}
+    names = agent.variables()
+    assert len({id(v) for v in names.values()}) == len(names)
+
+
+def test_without_a_baseline_there_is_none():
+    agent = make_agent("reinforce", BOX, baseline=False)
+    assert not any(name.startswith("value") for name in agent.variables())
+    _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), SEED)
+    assert "loss/value" not in metrics
+
+
+def test_steps_are_counted_where_they_are_valid():
+    agent = make_agent("reinforce", BOX)
+    state, steps = agent.init(4), 0
+    for number in range(3):
+        chunk = agent_chunk(agent, 4, number)
+        state, metrics = agent.update(state, chunk, SEED)
+        steps += int(np.sum(chunk.valid))
+        assert int(state.step) == steps
+        assert int(state.updates) == number + 1
+        assert float(metrics["updates"]) == 1
+
+
+def test_an_environment_without_a_time_limit_is_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"needs a time limit.*env.max_episode_steps=1000"):
+        make_agent("reinforce", BOX._replace(max_episode_steps=None))
+
+
+# What the baseline learns (faults, row 11)
+
+
+@pytest.fixture(scope="module")
+def chain_loop():
+    config = REINFORCEConfig(discount=0.9, value_learning_rate=0.01, value_updates=50)
+    envs = chain_envs("truncate")
+    agent = REINFORCE(envs.spec, config, EpsilonSoftmax(1.0), keras.layers.Identity(), seed=0)
+    return HostLoop(agent, envs, 0), arrays(agent.variables())
+
+
+@pytest.mark.parametrize("end", ["truncate", "terminate"])
+def test_a_time_limit_is_no_terminal_state(chain_loop, end):
+    """10 for ever where the limit truncates, the exact finite sum where it terminates."""
+    loop, start = chain_loop
+    assign(loop.agent.variables(), start)
+    loop.envs = chain_envs(end)
+    loop.state = loop.state._replace(agent=loop.agent.init(4))
+    for _ in range(60):
+        loop.run_chunk()
+    found = loop.agent.value_network(np.arange(10)).numpy()[:, 0]
+    np.testing.assert_allclose(found, chain_values(end), rtol=0.02)
+
+
+def test_without_a_baseline_the_return_ends_at_the_limit():
+    """Deviation 3: nothing is known of what would have come."""
+    chunk = tensors(random_chunk(BOX, 6, 1, seed=0))
+    steps = np.arange(6)[:, None] == 5
+    chunk = chunk._replace(
+        reward=tf.ones((6, 1)), discount=tf.ones((6, 1)), last=tf.constant(steps)
+    )
+    for baseline, same in ((False, True), (True, False)):
+        agent = make_agent("reinforce", BOX, baseline=baseline, normalize_advantages=False)
+        losses = []
+        for flag in (1.0, 0.0):  # truncated, terminated
+            discount = np.where(steps, flag, 1.0).astype(np.float32)
+            start = arrays(agent.variables())
+            _, metrics = agent.update(
+                agent.init(1), chunk._replace(discount=tf.constant(discount)), SEED
+            )
+            assign(agent.variables(), start)
+            losses.append(float(metrics["loss/policy"]))
+        assert (losses[0] == losses[1]) == same
+
+
+def test_every_pattern_of_options_gives_finite_metrics():
+    for baseline, normalize, correct in itertools.product([False, True], repeat=3):
+        agent = make_agent(
+            "reinforce",
+            BOX,
+            baseline=baseline,
+            normalize_advantages=normalize,
+            importance_correction=correct,
+            entropy_cost=0.01,
+        )
+        _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), SEED)
+        assert np.isfinite(list(map(float, metrics.values()))).all()

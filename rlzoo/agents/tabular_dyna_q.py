@@ -186,7 +186,7 @@ class TabularDynaQ:
                     return j + 1, q_backup(q, pair, reward, discount, next_obs, rate)[0]
 
                 _, q = tf.while_loop(lambda j, _: j < config.planning_steps, plan, (0, q))
-            return i + 1, q, model, total + tf.abs(error)
+            return i + 1, q, model, total + tf.where(valid, tf.abs(error), 0.0)
 
         model = Model._make(map(tf.convert_to_tensor, self.model))
         loop = (0, tf.convert_to_tensor(self.table), model, 0.0)
@@ -194,13 +194,12 @@ class TabularDynaQ:
         self.table.assign(q)
         for variable, value in zip(self.model, model, strict=True):
             variable.assign(value)
-        state = TabularDynaQState(
-            state.step + tf.math.count_nonzero(chunk.valid),
-            self.exploration.update(state.exploration, chunk),
-        )
+        num_valid = tf.math.count_nonzero(chunk.valid)
+        explored = self.exploration.update(state.exploration, chunk)
+        state = TabularDynaQState(state.step + num_valid, explored)
         return state, {
             **shown,
-            "loss/td": total / float(count),
+            "loss/td": tf.math.divide_no_nan(total, tf.cast(num_valid, tf.float32)),
             "value/q": tf.reduce_mean(tf.reduce_max(scores, axis=-1)),
             "model/pairs": tf.cast(model.num_pairs, tf.float32),
             "updates": tf.constant(count * (1.0 + config.planning_steps)),

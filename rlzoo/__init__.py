@@ -8,16 +8,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlzoo.train.run import Interrupted, Policy, Run, evaluate, load, record, resume, train
+    from rlzoo.train.policy import Policy, evaluate, load, record
+    from rlzoo.train.run import Run, resume, train
+    from rlzoo.train.session import Interrupted
 
 __all__ = ["Interrupted", "Policy", "Run", "evaluate", "load", "record", "resume", "train"]
+
+_MODULES = {
+    "rlzoo.train.policy": ("Policy", "evaluate", "load", "record"),
+    "rlzoo.train.run": ("Run", "resume"),
+    "rlzoo.train.session": ("Interrupted",),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name == "train":  # the package, which can be called
         return importlib.import_module("rlzoo.train")
-    if name in __all__:
-        return getattr(importlib.import_module("rlzoo.train.run"), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'rlzoo' has no attribute {name!r}")
 
 

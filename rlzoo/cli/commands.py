@@ -57,10 +57,10 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     if args.episodes < 1:
         raise ValueError(f"--episodes: expected at least 1, received {args.episodes}.")
     import_tensorflow()
-    from rlzoo.train import run
+    from rlzoo.train import policy
 
     started = time.perf_counter()
-    result = run.evaluate(args.run, env=args.env, episodes=args.episodes, seed=args.seed)
+    result = policy.evaluate(args.run, env=args.env, episodes=args.episodes, seed=args.seed)
     return {
         "run_dir": args.run,
         **_outcome(result),
@@ -75,9 +75,9 @@ def record(args: argparse.Namespace) -> dict[str, Any]:
     if output.suffix not in (".gif", ".mp4"):
         raise ValueError(f"-o: expected FILE.gif or FILE.mp4, received {str(output)!r}.")
     import_tensorflow()
-    from rlzoo.train import run
+    from rlzoo.train import policy
 
-    result = run.record(args.run, output, env=args.env, seed=args.seed)
+    result = policy.record(args.run, output, env=args.env, seed=args.seed)
     return {"run_dir": args.run, "file": str(output), **_outcome(result)}
 
 

@@ -1,0 +1,100 @@
+"""What training and acting share: building an agent from its configuration, reading it back."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rlzoo.agents import Agent, agent_class
+from rlzoo.exploration import Exploration
+from rlzoo.train import checkpoint
+from rlzoo.train.config import RunConfig, make_exploration, make_torso
+from rlzoo.train.plain import CALLABLE, fill
+from rlzoo.types import EnvSpec
+
+EVAL, FINAL = 1, 2  # streams of evaluation seeds: to choose the best, to judge it
+_TORSO, _AGENT = 3, 4  # streams of initial weights
+
+
+class Source(NamedTuple):
+    """What a run is made of that a file cannot hold, None where its configuration names it."""
+
+    env: str | Callable | None = None
+    torso: keras.Layer | None = None
+    exploration: Exploration | None = None
+
+
+def build_agent(config: RunConfig, spec: EnvSpec, source: Source) -> Agent:
+    """Returns the agent that a configuration describes."""
+    _choose_threads(spec)
+    keras.utils.set_random_seed(config.seed % 2**32)  # for layers of the user's own
+    cls = agent_class(config.agent, spec)
+    torso, strategy = source.torso, source.exploration
+    if torso is None:
+        _check_named(config.torso, "torso")
+        torso = make_torso(config.torso, stream(config.seed, _TORSO) % 2**31)
+    if strategy is None:
+        _check_named(config.exploration, "exploration")
+        strategy = make_exploration(config.exploration)
+    hyperparameters = cls.Config(**fill(cls.Config, config.agent_params))
+    return cls(spec, hyperparameters, strategy, torso, stream(config.seed, _AGENT) % 2**31)
+
+
+def read_checkpoint(
+    run_dir: Path,
+    config: RunConfig,
+    spec: EnvSpec,
+    template: Mapping[str, Any],
+    *,
+    best: bool = False,
+    only: str = "",
+    any_limit: bool = False,
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads a checkpoint that fits the agent and the environment, or says how it does not."""
+
+    def fitting(meta: dict[str, Any]) -> Mapping[str, Any]:
+        expected = {"agent": config.agent, "spec": {**spec._asdict()}}
+        expected["spec"]["obs_shape"] = list(spec.obs_shape)
+        found = {"agent": meta.get("agent"), "spec": dict(meta.get("spec") or {})}
+        if any_limit:  # acting does not depend on the time limit
+            expected["spec"].pop("max_episode_steps")
+            found["spec"].pop("max_episode_steps", None)
+        if differing := checkpoint.describe_mismatch(expected, found):
+            raise ValueError(f"The checkpoint in {run_dir} does not fit: {'; '.join(differing)}.")
+        return template
+
+    arrays, meta, _ = checkpoint.load(run_dir / "checkpoints", fitting, best=best, only=only)
+    return arrays, meta
+
+
+def assign(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Gives each variable the array of its name."""
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+def stream(seed: int, number: int) -> int:
+    """Returns the seed of one of a run's streams of randomness."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
+def _check_named(choice: dict, what: str) -> None:
+    if str(choice.get("name", "")).startswith(CALLABLE):
+        raise ValueError(
+            f"This run's {what} was {choice['name'].removeprefix(CALLABLE)}, made in Python, which "
+            f"no file can bring back: pass it again ({what}=...)."
+        )
+
+
+def _choose_threads(spec: EnvSpec) -> None:
+    """Small networks run faster on one thread: handing over costs more than it saves."""
+    if len(spec.obs_shape) >= 2:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        pass  # TensorFlow runs already: its threads stay as the program has them

@@ -1,0 +1,271 @@
+"""One stretch of training: the loop with its evaluations, checkpoints, logs and signals."""
+
+import contextlib
+import dataclasses
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlzoo.envs import make_envs
+from rlzoo.train import checkpoint, logs
+from rlzoo.train import evaluate as evaluation
+from rlzoo.train.build import EVAL, FINAL, Source, assign, build_agent, read_checkpoint, stream
+from rlzoo.train.config import RunConfig, flatten
+from rlzoo.train.host import HostLoop
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM ended a run after it was saved; `exit_code` is 130 or 143."""
+
+    def __init__(self, run_dir: Path, step: int, signal_number: int):
+        super().__init__(
+            f"Interrupted at step {step}; everything is saved. Go on with: rlzoo resume {run_dir}"
+        )
+        self.run_dir = run_dir
+        self.exit_code = 128 + signal_number
+
+
+class Session:
+    """One stretch of training, from a start or a checkpoint to the end or an interruption."""
+
+    def __init__(self, run_dir: Path, config: RunConfig, source: Source, stop: "Stop", quiet: bool):
+        self.run_dir = run_dir
+        self.config = config
+        self.env = source.env or config.env
+        self.step = 0
+        self.seconds = 0.0  # of training, also in earlier sessions
+        self.best = -np.inf  # mean return of the best evaluation
+        self._started = time.perf_counter()
+        self._means = _Means()
+        self._stop = stop
+        with contextlib.ExitStack() as opened:  # closed at once if the rest fails
+            self.envs = make_envs(
+                self.env,
+                config.num_envs,
+                config.seed,
+                mode=config.vector,
+                env_kwargs=config.env_kwargs,
+                on_env_error=config.on_env_error,
+            )
+            opened.callback(self.envs.close)
+            self.agent = build_agent(config, self.envs.spec, source)
+            found = _newest_meta(run_dir)
+            start = 0 if found is None else int(found["loop"]["step"])
+            self.log = logs.RunLog(run_dir, config.steps, quiet=quiet, start_step=start)
+            opened.callback(self.log.close)
+            stop.message = self.log.message
+            self.log.message(f"Compiling {config.agent} for {config.env} ...")
+            self.loop = HostLoop(self.agent, self.envs, config.seed)
+            self.evaluator = evaluation.Evaluator(
+                self.agent, self.env, config.env_kwargs, config.eval_episodes
+            )
+            if found is not None:
+                self._restore()
+            self.close = opened.pop_all().close
+
+    def run(self) -> dict[str, Any]:
+        """Trains to the end, saving on the way; returns the summary."""
+        config = self.config
+        evaluations = _Every(config.eval_every, self.step)
+        saves = _Every(config.checkpoint_every, self.step)
+        rows = _Every(config.log_every, self.step)
+        if self.step == 0:
+            self._save()
+        while self.step < config.steps:
+            report = self.loop.run_chunk()
+            self.step += report.steps
+            self._means.add(report.metrics)
+            for episode_return, length in report.episodes:
+                self.log.episode(self.step, episode_return, length)
+            self.log.progress(self.step, **self._shown(report.metrics))
+            if rows.due(self.step):
+                self.log.scalars(self.step, self._means.take())
+            if evaluations.due(self.step) and self.step < config.steps:
+                self._evaluate()
+            if self._stop.signal:
+                self._save()
+                raise Interrupted(self.run_dir, self.step, self._stop.signal)
+            if saves.due(self.step) and self.step < config.steps:
+                self._save()
+        self._evaluate()
+        self._save()
+        return self._finish()
+
+    def _evaluate(self) -> None:
+        result = self.evaluator.run(stream(self.config.seed, EVAL))
+        self.log.evaluation(self.step, result.mean_return, result.std_return, result.episodes)
+        if result.mean_return >= self.best:
+            self.best = result.mean_return
+            network = {
+                name: value.numpy()
+                for name, value in self.agent.variables().items()
+                if name.startswith("network/")
+            }
+            self._write_checkpoint(network, {}, best=True)
+
+    def _save(self) -> None:
+        if self._means:  # what a resumed run would lack
+            self.log.scalars(self.step, self._means.take())
+        self.log.flush()
+        arrays, state = self.loop.get_state()
+        self._write_checkpoint(arrays, state, best=False)
+
+    def _write_checkpoint(self, arrays: dict, state: dict, best: bool) -> None:
+        meta = {
+            "agent": self.config.agent,
+            "spec": self.agent.spec._asdict(),
+            "config": dataclasses.asdict(self.config),
+            "loop": {
+                **state,
+                "step": self.step,
+                "best": None if np.isinf(self.best) else self.best,
+                "seconds": self.seconds + time.perf_counter() - self._started,
+            },
+        }
+        keep = self.config.keep_checkpoints
+        checkpoint.save(self.run_dir / "checkpoints", self.step, arrays, meta, keep=keep, best=best)
+
+    def _restore(self) -> None:
+        arrays = self.loop.get_state()[0]
+        template = {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
+        arrays, meta = read_checkpoint(self.run_dir, self.config, self.agent.spec, template)
+        self.loop.set_state(arrays, meta["loop"])
+        self.step = int(meta["loop"]["step"])
+        self.seconds = float(meta["loop"]["seconds"])
+        best = meta["loop"]["best"]
+        self.best = -np.inf if best is None else float(best)
+        self.log.message(f"Going on from step {self.step:,}.")
+
+    def _shown(self, metrics: dict[str, float]) -> dict[str, float | None]:
+        rates = {
+            tag.removeprefix("exploration/"): value
+            for tag, value in metrics.items()
+            if tag.startswith("exploration/")
+            and tag not in ("exploration/entropy", "exploration/greedy_fraction")
+        }
+        losses = [value for tag, value in metrics.items() if tag.startswith("loss/")]
+        loss = losses[-1] if losses and metrics["updates"] else None
+        return {"loss": loss, **rates}
+
+    def _finish(self) -> dict[str, Any]:
+        """Evaluates the last and the best agent on fresh seeds; writes summary and curve."""
+        self.seconds += time.perf_counter() - self._started
+        self._started = time.perf_counter()
+        fresh = stream(self.config.seed, FINAL)
+        last = self.evaluator.run(fresh)
+        variables = {
+            name: value
+            for name, value in self.agent.variables().items()
+            if name.startswith("network/")
+        }
+        last_weights = {name: value.numpy() for name, value in variables.items()}
+        best_weights, meta, _ = checkpoint.load(self.run_dir / "checkpoints", best=True)
+        assign(variables, best_weights)
+        best = self.evaluator.run(fresh)
+        assign(variables, last_weights)
+        summary = {
+            "run_dir": str(self.run_dir),
+            "agent": self.config.agent,
+            "env": self.config.env,
+            "seed": self.config.seed,
+            "steps": self.step,
+            "seconds": round(self.seconds, 3),
+            "steps_per_second": round(self.step / self.seconds, 1),
+            "episodes": best.episodes,
+            "mean_return": best.mean_return,
+            "std_return": best.std_return,
+            "best_step": int(meta["loop"]["step"]),
+            "last_mean_return": last.mean_return,
+            "last_std_return": last.std_return,
+            "versions": meta["versions"],
+        }
+        self.log.hparams(
+            flatten(self.config),
+            {"final/best_return": best.mean_return, "final/last_return": last.mean_return},
+        )
+        self.log.close()
+        logs.write_summary(self.run_dir, summary)
+        logs.draw_curve(self.run_dir)
+        return summary
+
+
+class Stop:
+    """Ctrl-C or SIGTERM asks for a stop after the chunk at hand; a second one stops at once."""
+
+    def __init__(self):
+        self.signal = 0  # the number of the one that came
+        self.message: Callable[[str], None] = lambda text: None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Stop":
+        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._catch)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _catch(self, number: int, _: Any) -> None:
+        if self.signal:
+            sys.exit(128 + number)
+        self.signal = number
+        self.message("Stopping after this update; once more to stop at once ...")
+
+
+class _Every:
+    """Tells when a counter has passed a multiple of a period; never for period 0."""
+
+    def __init__(self, period: int, start: int):
+        self._period = period
+        self._passed = start // period if period else 0
+
+    def due(self, step: int) -> bool:
+        """Returns whether a multiple was passed since the last time."""
+        passed = step // self._period if self._period else 0
+        due, self._passed = passed > self._passed, passed
+        return due
+
+
+class _Means:
+    """Means of metrics over chunks; what was learned counts once per gradient step."""
+
+    _LEARNED = ("loss/", "value/", "grad/", "model/")
+
+    def __init__(self):
+        self._sums: dict[str, float] = {}
+        self._weights: dict[str, float] = {}
+
+    def add(self, metrics: dict[str, float]) -> None:
+        """Takes the metrics of a chunk into account."""
+        for tag, value in metrics.items():
+            weight = metrics["updates"] if tag.startswith(self._LEARNED) else 1.0
+            self._sums[tag] = self._sums.get(tag, 0.0) + weight * value
+            self._weights[tag] = self._weights.get(tag, 0.0) + weight
+
+    def __bool__(self) -> bool:
+        return bool(self._sums)
+
+    def take(self) -> dict[str, float]:
+        """Returns the means, without those that nothing was learned for, and starts anew."""
+        means = {
+            tag: total / self._weights[tag]
+            for tag, total in self._sums.items()
+            if self._weights[tag] and tag != "updates"
+        }
+        self.__init__()
+        return means
+
+
+def _newest_meta(run_dir: Path) -> dict[str, Any] | None:
+    """Returns what the newest good checkpoint says of itself, None before the first."""
+    if not checkpoint.checkpoints(run_dir / "checkpoints"):
+        return None
+    return checkpoint.load(run_dir / "checkpoints", only="state/")[1]

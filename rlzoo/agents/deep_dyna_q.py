@@ -62,16 +62,17 @@ class Moments(NamedTuple):
     variance: tf.Variable  # [D] float32
     count: tf.Variable  # [] float32
 
-    def add(self, rows: tf.Tensor) -> None:
-        """Takes rows [B, D] into account (Chan et al. 1983)."""
-        count = tf.cast(tf.shape(rows)[0], tf.float32)
-        total = self.count + count
-        mean, variance = tf.nn.moments(rows, axes=[0])
+    def add(self, rows: tf.Tensor, valid: tf.Tensor) -> None:
+        """Takes the rows [B, D] where `valid` [B] into account (Chan et al. 1983)."""
+        count = tf.cast(tf.math.count_nonzero(valid), tf.float32)
+        total = tf.maximum(self.count + count, 1.0)
+        mean = _mean_row(rows, valid)
+        variance = _mean_row(tf.math.squared_difference(rows, mean), valid)
         shift = mean - self.mean
         spread = self.variance * self.count + variance * count
         self.variance.assign((spread + tf.square(shift) * self.count * count / total) / total)
         self.mean.assign_add(shift * count / total)
-        self.count.assign(total)
+        self.count.assign_add(count)
 
     def scale(self) -> tf.Tensor:
         """Returns the deviation [D], never 0."""
@@ -197,8 +198,8 @@ class DeepDynaQ:
         flat = _flatten(obs)
         change, reward, logit = self._predict(flat, action)
         moments = self.change_moments
-        next_obs = flat + moments.mean + change * moments.scale()
-        next_obs = tf.saturate_cast(tf.reshape(next_obs, obs.shape), obs.dtype)
+        next_obs = tf.reshape(flat + moments.mean + change * moments.scale(), obs.shape)
+        next_obs = _nearest(next_obs, obs.dtype)
         return Transitions(obs, action, reward, 1.0 - tf.sigmoid(logit), next_obs)
 
     def _predict(self, flat: tf.Tensor, action: tf.Tensor):
@@ -211,8 +212,9 @@ class DeepDynaQ:
     def _add_moments(self, chunk: Chunk) -> None:
         obs = _flatten(tf.reshape(chunk.obs, (-1, *self.spec.obs_shape)))
         next_obs = _flatten(tf.reshape(chunk.next_obs, (-1, *self.spec.obs_shape)))
-        self.obs_moments.add(obs)
-        self.change_moments.add(next_obs - obs)
+        valid = tf.reshape(chunk.valid, [-1])
+        self.obs_moments.add(obs, valid)
+        self.change_moments.add(next_obs - obs, valid)
 
     def _gradient_step(self, batch: Transitions, updates) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -257,6 +259,19 @@ def _moments(size: int) -> Moments:
 
 def _flatten(obs: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.reshape(obs, (obs.shape[0], -1)), tf.float32)  # [B, D]
+
+
+def _mean_row(rows: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Returns the mean [D] of the valid rows [B, D]; 0 if there is none."""
+    total = tf.reduce_sum(tf.where(valid[:, None], rows, 0.0), axis=0)
+    return tf.math.divide_no_nan(total, tf.cast(tf.math.count_nonzero(valid), tf.float32))
+
+
+def _nearest(values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns float32 values as the nearest ones that the environment's dtype holds."""
+    if dtype == tf.bool:
+        return values > 0.5
+    return tf.saturate_cast(tf.round(values) if dtype.is_integer else values, dtype)
 
 
 def _add(sums: dict, values: dict) -> dict:

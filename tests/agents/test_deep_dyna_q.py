@@ -1,0 +1,254 @@
+"""Dyna-Q with networks: its loss, its model, when it plans, what values it learns."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlzoo import networks
+from rlzoo.agents import DeepDynaQ
+from rlzoo.agents.deep_dyna_q import DeepDynaQConfig, Moments, q_loss
+from rlzoo.exploration import EpsilonGreedy
+from rlzoo.ops import rng
+from rlzoo.replay import Transitions
+from rlzoo.train.host import HostLoop
+from rlzoo.types import EnvSpec
+from tests.helpers import (
+    BOX,
+    agent_chunk,
+    arrays,
+    assign,
+    chain_envs,
+    chain_values,
+    graph,
+    make_agent,
+    random_obs,
+)
+
+SEED = rng.from_int(0)
+
+
+@pytest.mark.parametrize("double_q", [False, True], ids=["single", "double"])
+def test_loss_by_hand(double_q):
+    """Linear networks without bias on one-hot observations are tables."""
+    spec = EnvSpec((2,), "float32", None, 3, None)
+    network, target = (
+        networks.build_network(spec, keras.layers.Identity(), networks.q_values(3)) for _ in "12"
+    )
+    network.set_weights([np.float32([[1, 2, 3], [4, 6, 5]]), np.zeros(3)])
+    target.set_weights([np.float32([[10, 20, 30], [70, 50, 60]]), np.zeros(3)])
+    hot = tf.eye(2)
+    batch = Transitions(
+        obs=tf.gather(hot, [0, 0, 1]),
+        action=tf.constant([2, 0, 1]),
+        reward=tf.constant([1.0, -1.0, 0.5]),
+        discount=tf.constant([1.0, 0.0, 0.5]),  # the last one simulated: a half terminates
+        next_obs=tf.gather(hot, [1, 1, 0]),
+    )
+    loss, q = q_loss(network, target, batch, DeepDynaQConfig(discount=0.5, double_q=double_q))
+    first = 1 + 0.5 * (50 if double_q else 70)
+    error = np.array([first - 3, -1.0 - 1, 0.5 + 0.25 * 30 - 6])
+    assert float(loss) == pytest.approx((np.abs(error) - 0.5).mean(), rel=1e-5)
+    assert float(q) == pytest.approx((3 + 1 + 6) / 3)
+
+
+# Moments
+
+
+def moments(size):
+    zeros = [tf.Variable(tf.zeros(shape)) for shape in ((size,), (size,), ())]
+    return Moments(*zeros)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
+def test_moments_are_those_of_all_valid_rows_so_far(counts, seed):
+    """Whatever the pieces they came in, some of them empty."""
+    random, running, seen = np.random.default_rng(seed), moments(2), []
+    for count in counts:
+        rows = random.normal([3.0, -1.0], [2.0, 0.1], (6, 2)).astype(np.float32)
+        valid = random.permutation(np.arange(6) < count)
+        running.add(tf.constant(rows), tf.constant(valid))
+        seen += list(rows[valid])
+    assert float(running.count) == len(seen)
+    if seen:
+        np.testing.assert_allclose(running.mean, np.mean(seen, axis=0), atol=1e-4)
+        np.testing.assert_allclose(running.variance, np.var(seen, axis=0), atol=1e-4)
+    assert (running.scale().numpy() > 0).all()
+
+
+# When it learns and plans
+
+
+def same(one, other):
+    return all(map(np.array_equal, one, other))
+
+
+def test_it_learns_then_plans_as_replay_fills():
+    """Chunks of 8 steps: real steps from 16 on, simulated ones from 24 on."""
+    agent = make_agent("dyna_q", BOX, learning_starts=16, planning_starts=24, planning_steps=3)
+    state = agent.init(2)
+    for number, updates in enumerate([0, 1, 4, 4]):
+        weights, model = agent.network.get_weights(), agent.model_network.get_weights()
+        before = int(state.updates)
+        state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        assert float(metrics["updates"]) == updates
+        assert int(state.updates) == before + updates
+        assert same(weights, agent.network.get_weights()) == (updates == 0)
+        assert same(model, agent.model_network.get_weights()) == (updates == 0)
+    assert int(state.step) == 32
+
+
+def test_without_planning_there_is_no_model():
+    agent = make_agent("dyna_q", BOX, planning_steps=0)
+    state, model = agent.init(2), agent.model_network.get_weights()
+    for number in range(3):
+        state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        assert float(metrics["updates"]) == 1
+    assert same(model, agent.model_network.get_weights())
+    assert int(state.updates) == 3
+
+
+def test_simulated_steps_count_for_the_target():
+    """One real and two simulated steps each: with a period of three, equal after each update."""
+    for period, equal in ((3, True), (4, False)):
+        agent = make_agent("dyna_q", BOX, planning_steps=2, target_update_period=period)
+        agent.update(agent.init(2), agent_chunk(agent, 2, 0), SEED)
+        assert same(agent.target_network.get_weights(), agent.network.get_weights()) == equal
+    own, target = ({id(v) for v in x.variables} for x in (agent.network, agent.target_network))
+    assert not own & target
+
+
+def test_steps_that_are_not_valid_change_nothing():
+    agent = make_agent("dyna_q", BOX)
+    start, chunk = arrays(agent.variables()), agent_chunk(agent, 2, 0)
+    valid = np.array([[True, True], [True, False], [False, True], [True, True]])
+    found = []
+    for junk in (0.0, 1e6):
+        assign(agent.variables(), start)
+        rows = {name: getattr(chunk, name) for name in ("obs", "next_obs", "reward")}
+        changed = {
+            name: tf.where(valid[..., None] if row.ndim == 3 else valid, row, junk)
+            for name, row in rows.items()
+        }
+        changed = chunk._replace(**changed, valid=tf.constant(valid))
+        state, metrics = agent.update(agent.init(2), changed, SEED)
+        assert int(state.step) == 6
+        found.append(arrays(agent.variables()) | arrays(metrics))
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(value, found[1][name], err_msg=name)
+
+
+# The model
+
+
+def world(obs, action):
+    """Returns a successor, reward and termination that a model can learn."""
+    next_obs = obs + 0.5 * np.eye(3, dtype=np.float32)[action] - 0.1 * obs[..., ::-1]
+    return next_obs, obs[..., 0] * (action == 1), obs[..., 1] > 0.5
+
+
+def test_the_model_learns_what_the_world_does():
+    agent = make_agent(
+        "dyna_q",
+        BOX,
+        batch_size=64,
+        replay_capacity=2_000,
+        planning_steps=1,
+        model_sizes=(32,),
+        model_updates=20,
+        model_learning_rate=3e-3,
+    )
+    update, state, random = graph(agent.update), agent.init(16), np.random.default_rng(0)
+    for number in range(60):
+        obs = random.normal(1.0, 1.0, (4, 16, 3)).astype(np.float32)
+        action = random.integers(3, size=(4, 16)).astype(np.int32)
+        next_obs, reward, terminated = world(obs, action)
+        chunk = agent_chunk(agent, 16, 0)._replace(
+            obs=tf.constant(obs),
+            action=tf.constant(action),
+            next_obs=tf.constant(next_obs),
+            reward=tf.constant(reward, tf.float32),
+            discount=tf.constant(~terminated, tf.float32),
+        )
+        state, metrics = update(state, chunk, rng.from_int(number))
+    obs = random.normal(1.0, 1.0, (2_000, 3)).astype(np.float32)
+    found = agent.simulate(tf.constant(obs), SEED)
+    next_obs, reward, terminated = world(obs, found.action.numpy())
+    assert np.bincount(found.action).min() > 500, "every action is tried"
+    np.testing.assert_array_equal(found.obs, obs)
+    assert np.sqrt(np.mean((found.next_obs - next_obs) ** 2)) < 0.1
+    assert np.sqrt(np.mean((found.reward - reward) ** 2)) < 0.2
+    assert np.mean((found.discount.numpy() < 0.5) == terminated) > 0.95
+    assert ((found.discount.numpy() >= 0) & (found.discount.numpy() <= 1)).all()
+    assert float(metrics["model/loss"]) > float(metrics["model/termination_loss"]) > 0
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "float32", "float64"])
+def test_simulated_observations_are_of_the_environments_dtype(dtype):
+    """To the nearest value it holds: a model that predicts no change must not round down."""
+    spec = BOX._replace(obs_dtype=dtype)
+    agent = make_agent("dyna_q", spec, planning_steps=1)
+    agent.model_network.layers[-1].kernel.assign(tf.zeros((8, 5)))
+    agent.change_moments.mean.assign([-0.2, 0.0, 0.2])
+    obs = random_obs(spec, (50,), np.random.default_rng(0))
+    found = agent.simulate(tf.constant(obs), SEED).next_obs
+    assert found.dtype == dtype
+    if dtype.startswith("float"):
+        np.testing.assert_allclose(found, obs + np.array([-0.2, 0.0, 0.2]), atol=1e-5)
+    else:
+        np.testing.assert_array_equal(found, obs)
+
+
+def test_simulated_bytes_stay_within_their_range():
+    agent = make_agent("dyna_q", BOX._replace(obs_dtype="uint8"), planning_steps=1)
+    agent.model_network.layers[-1].kernel.assign(tf.zeros((8, 5)))
+    agent.change_moments.mean.assign([-300.0, 0.0, 300.0])
+    found = agent.simulate(tf.fill((4, 3), tf.constant(100, tf.uint8)), SEED).next_obs
+    np.testing.assert_array_equal(found, [[0, 100, 255]] * 4)
+
+
+@pytest.mark.parametrize("torso", [networks.lstm(4), networks.gru(4), keras.layers.LSTMCell(4)])
+def test_a_recurrent_torso_is_refused_with_what_to_use(torso):
+    with pytest.raises(ValueError, match=r"dyna_q cannot use a recurrent.*dense.*reinforce"):
+        make_agent("dyna_q", BOX, torso=torso)
+
+
+# What it learns (faults, row 11)
+
+
+@pytest.fixture(scope="module")
+def chain_loop():
+    config = DeepDynaQConfig(
+        learning_rate=0.005,
+        discount=0.9,
+        replay_capacity=1_000,
+        learning_starts=64,
+        planning_steps=2,
+        planning_starts=400,
+        target_update_period=50,
+        model_sizes=(32,),
+        train_every=1,
+    )
+    envs = chain_envs("truncate", one_hot=True)
+    agent = DeepDynaQ(envs.spec, config, EpsilonGreedy(1.0), keras.layers.Identity(), seed=0)
+    return HostLoop(agent, envs, 0), arrays(agent.variables())
+
+
+@pytest.mark.parametrize("end", ["truncate", "terminate"])
+def test_a_time_limit_is_no_terminal_state(chain_loop, end):
+    """10 for ever where the limit truncates, the exact finite sum where it terminates.
+
+    Two of three backups are on what the model predicts.
+    """
+    loop, start = chain_loop
+    assign(loop.agent.variables(), start)
+    loop.envs = chain_envs(end, one_hot=True)
+    loop.obs = loop.envs.reset()
+    for _ in range(2_000):
+        loop.run_chunk()
+    values = chain_values(end)
+    found = loop.agent.network(np.eye(10)).numpy()
+    np.testing.assert_allclose(found, np.stack([values, values], axis=1), rtol=0.02)

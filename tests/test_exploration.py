@@ -221,7 +221,6 @@ def test_the_strategy_can_be_swapped_mid_run(chain_loop):
     assert np.mean(entropies[-10:]) < 0.1
     table = loop.agent.table.numpy().copy()
     loop.agent.exploration = EpsilonGreedy(1.0)
-    loop.compile()
     np.testing.assert_array_equal(loop.agent.table, table)
     np.testing.assert_allclose(run_chunks(loop, 10), math.log(2), atol=1e-6)
     assert int(loop.state.agent.step) == 2 * 40
@@ -232,14 +231,12 @@ def test_a_strategy_with_a_state_can_be_swapped_in_mid_run(chain_loop):
     loop = chain_loop
     run_chunks(loop, 5)
     loop.agent.exploration = UCB()
-    loop.compile()
     run_chunks(loop, 20)
     counts = loop.state.agent.exploration["counts"].numpy()
     assert counts.sum() == 2 * 20
     assert abs(counts[0] - counts[1]) <= 4
     assert int(loop.state.agent.step) == 2 * 25
     loop.agent.exploration = Softmax()
-    loop.compile()
     run_chunks(loop, 1)
     assert loop.state.agent.exploration == ()
 

@@ -92,6 +92,8 @@ def compile_update(agent: Agent, num_envs: int, seed: int) -> tuple[Compiled, li
 class HostLoop:
     """Collects chunks from environments and lets an agent learn from them.
 
+    Give `agent.exploration` another strategy at any time: the next chunk follows it.
+
     Args:
         agent: the learner.
         envs: from `make_envs`.
@@ -108,10 +110,10 @@ class HostLoop:
         self.episode_length = np.zeros(envs.num_envs, np.int64)
         self.first = np.ones(envs.num_envs, bool)
         self.obs = envs.reset() if not agent.whole_episodes else None
-        self.compile()
+        self._act: Any = None  # compiled when first needed
 
-    def compile(self) -> None:
-        """Compiles act and update, anew after the agent's exploration was changed.
+    def _compile(self) -> None:
+        """Compiles act and update, anew where `agent.exploration` is another than before.
 
         Another strategy starts with a state of its own; all else goes on.
         """
@@ -128,6 +130,8 @@ class HostLoop:
         Raises:
             FloatingPointError: a metric is not finite.
         """
+        if self._act is None or self._strategy is not self.agent.exploration:
+            self._compile()
         chunk, episodes = self._collect()
         values, *self._tensors = self._update(*self._tensors, *map(tf.constant, chunk))
         metrics = values.numpy()

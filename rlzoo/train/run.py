@@ -52,11 +52,10 @@ class Run:
     def train(self, steps: int, exploration: Any = None, *, quiet: bool = False) -> "Run":
         """Goes on for `steps` more, from now on with another exploration strategy if given."""
         config = dataclasses.replace(self.config, steps=self.summary["steps"] + steps)
-        source = self._source
-        if exploration is not None:
-            config, source = _swap_exploration(config, source, exploration)
+        if isinstance(exploration, str):
+            exploration = make_exploration({"name": exploration})
         with files.lock(self.dir):
-            run = _train(self.dir, config, source, quiet)
+            run = _train(self.dir, config, self._source, quiet, exploration)
         self.__dict__.update(run.__dict__)
         return self
 
@@ -159,21 +158,25 @@ def resume(
         return _train(path, config, Source(env, torso, exploration), quiet)
 
 
-def _train(run_dir: Path, config: RunConfig, source: Source, quiet: bool) -> Run:
+def _train(
+    run_dir: Path,
+    config: RunConfig,
+    source: Source,
+    quiet: bool,
+    exploration: Exploration | None = None,
+) -> Run:
+    """Trains from the newest checkpoint, if there is one, to the end of `config.steps`."""
     with Stop() as stop:
         session = Session(run_dir, config, source, stop, quiet)
         with contextlib.closing(session):
+            if exploration is not None:  # from now on; the checkpoint was read with the one before
+                session.agent.exploration = exploration
+                session.config = dataclasses.replace(config, exploration=describe(exploration))
+                source = source._replace(exploration=exploration)
             with files.replacing(run_dir / "config.yaml") as file:
-                file.write(to_yaml(config))
+                file.write(to_yaml(session.config))
             summary = session.run()
-    return Run(run_dir, session.agent, config, summary, source)
-
-
-def _swap_exploration(config: RunConfig, source: Source, strategy: Any) -> tuple[RunConfig, Source]:
-    if isinstance(strategy, str):
-        strategy = make_exploration({"name": strategy})
-    config = dataclasses.replace(config, exploration=describe(strategy))
-    return config, source._replace(exploration=strategy)
+    return Run(run_dir, session.agent, session.config, summary, source)
 
 
 def _new_run_dir(config: RunConfig) -> Path:

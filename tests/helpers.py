@@ -171,4 +171,6 @@ def chain_values(end: str, discount: float = 0.9) -> np.ndarray:
 
 def collect(loop: HostLoop) -> Chunk:
     """Returns the chunk that a loop would learn from next; it does not learn from it."""
+    if loop._act is None:
+        loop._compile()
     return loop._collect()[0]

@@ -1,0 +1,277 @@
+"""What every agent in `AGENTS` promises, on every kind of observation, with every strategy.
+
+Being in the table puts an agent under these tests. The quick ones pair each kind of observation
+with one strategy, so that every agent meets them all; the slow ones are the rest of the matrix.
+"""
+
+import dataclasses
+import itertools
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from gymnasium.wrappers import TimeLimit
+
+from rlzoo.agents import AGENTS, agent_class
+from rlzoo.envs import make_envs
+from rlzoo.exploration import EXPLORATIONS
+from rlzoo.networks import TORSOS
+from rlzoo.ops import rng
+from rlzoo.train.host import HostLoop
+from tests.env_doubles import ChainEnv
+from tests.helpers import (
+    BOX,
+    DISCRETE,
+    IMAGE,
+    agent_chunk,
+    arrays,
+    assign,
+    collect,
+    graph,
+    make_agent,
+    random_obs,
+    xla,
+)
+
+KINDS = {
+    "float32": BOX,
+    "float64": BOX._replace(obs_dtype="float64"),
+    "image": IMAGE,
+    "discrete": DISCRETE,
+}
+PREFIXES = ("exploration/", "loss/", "value/", "grad/", "model/")
+NUM_ENVS, NUM_UPDATES = 2, 5
+
+
+def cases():
+    names = list(EXPLORATIONS)
+    for (i, agent), (j, kind) in itertools.product(enumerate(AGENTS), enumerate(KINDS)):
+        for strategy in names:
+            quick = strategy == names[(i + j) % len(names)]
+            marks = () if quick else pytest.mark.slow
+            yield pytest.param(
+                (agent, kind, strategy), marks=marks, id=f"{agent}-{kind}-{strategy}"
+            )
+
+
+class Learner:
+    """An agent with its functions compiled, and what happened in its first updates."""
+
+    def __init__(self, agent, kind, strategy):
+        self.spec = KINDS[kind]
+        self.make = lambda seed=0: make_agent(agent, self.spec, EXPLORATIONS[strategy](), seed=seed)
+        self.agent = self.make()
+        self.start = arrays(self.agent.variables())
+        self.traces = []
+        self.update = xla(self._update)
+        self.seconds = []
+        self.states, self.metrics = self.learn(self.update)
+        self.learned = arrays(self.agent.variables())
+
+    def _update(self, state, chunk, seed):
+        self.traces.append("update")
+        return self.agent.update(state, chunk, seed)
+
+    def learn(self, update):
+        """Starts anew and returns the states and metrics of some updates."""
+        assign(self.agent.variables(), self.start)
+        states, shown = [self.agent.init(NUM_ENVS)], []
+        for number in range(NUM_UPDATES):
+            chunk = agent_chunk(self.agent, NUM_ENVS, number)
+            begun = time.perf_counter()
+            state, metrics = update(states[-1], chunk, rng.from_int(number))
+            shown.append({tag: float(value) for tag, value in metrics.items()})
+            self.seconds.append(time.perf_counter() - begun)
+            states.append(state)
+        return states, shown
+
+
+@pytest.fixture(scope="module", params=cases())
+def learner(request):
+    yield Learner(*request.param)
+    keras.backend.clear_session()
+
+
+def test_update_compiles_once(learner):
+    """Neither traced again nor compiled again for other values, which would take as long."""
+    assert learner.traces == ["update"]
+    first, *others = learner.seconds[:NUM_UPDATES]
+    assert sum(others) < 0.6 * first
+
+
+def test_act_compiles_once_and_chooses_what_there_is(learner):
+    agent, traces = learner.agent, []
+
+    def act(state, obs, first, seed):
+        traces.append("act")
+        return agent.act(state, obs, first, seed, True)
+
+    act, state = xla(act), agent.init(50)
+    variables = arrays(agent.variables())
+    random = np.random.default_rng(0)
+    for number in range(5):
+        obs = tf.constant(random_obs(learner.spec, (50,), random))
+        first = tf.constant(random.random(50) < 0.5)
+        seed = rng.from_int(number)
+        action, log_prob, new_state = act(state, obs, first, seed)
+        tf.nest.assert_same_structure(state, new_state)
+        assert (action.dtype, log_prob.dtype) == (tf.int32, tf.float32)
+        assert action.shape == log_prob.shape == (50,)
+        assert set(action.numpy()) <= set(range(learner.spec.num_actions))
+        assert np.isfinite(log_prob).all()
+        assert np.max(log_prob) <= 1e-6
+        greedy, _, _ = agent.act(state, obs, first, seed, False)
+        assert set(greedy.numpy()) <= set(range(learner.spec.num_actions))
+        state = new_state
+    assert traces == ["act"]
+    for name, value in arrays(agent.variables()).items():
+        np.testing.assert_array_equal(value, variables[name], err_msg=name)
+
+
+def test_states_keep_their_structure_and_count_the_valid_steps(learner):
+    steps = 0
+    for number, (old, new) in enumerate(itertools.pairwise(learner.states)):
+        tf.nest.assert_same_structure(old, new)
+        for one, other in zip(tf.nest.flatten(old), tf.nest.flatten(new), strict=True):
+            assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        steps += int(np.sum(agent_chunk(learner.agent, NUM_ENVS, number).valid))
+        assert int(new.step) == steps
+
+
+def test_metrics_are_finite_numbers_under_known_tags(learner):
+    for metrics in learner.metrics:
+        assert np.isfinite(list(metrics.values())).all(), metrics
+        assert "updates" in metrics
+        for tag in metrics:
+            assert tag == "updates" or tag.startswith(PREFIXES), tag
+        assert {"exploration/entropy", "exploration/greedy_fraction"} <= set(metrics)
+        assert 0 <= metrics["exploration/greedy_fraction"] <= 1
+        assert 0 <= metrics["exploration/entropy"] <= np.log(learner.spec.num_actions) + 1e-5
+    assert learner.metrics[-1]["updates"] > 0, "the test is of an agent that learns"
+    assert {tuple(sorted(metrics)) for metrics in learner.metrics} == {
+        tuple(sorted(learner.metrics[0]))
+    }
+
+
+def test_everything_that_learning_changes_is_among_the_variables(learner):
+    named = learner.agent.variables()
+    owned = [
+        variable if isinstance(variable, tf.Variable) else variable.value
+        for variable in named.values()
+    ]
+    assert len({id(variable) for variable in owned}) == len(owned), "two names for one"
+    assert any(not np.array_equal(learner.learned[name], learner.start[name]) for name in named)
+    chunk, seed = agent_chunk(learner.agent, NUM_ENVS, 9), rng.from_int(9)
+    state = learner.states[-1]
+    concrete = learner.update.get_concrete_function(state, chunk, seed)
+    others = [v for v in concrete.graph.variables if id(v) not in {id(own) for own in owned}]
+    before = [v.numpy() for v in others]
+    learner.update(state, chunk, seed)
+    for variable, value in zip(others, before, strict=True):
+        np.testing.assert_array_equal(variable, value, err_msg=variable.name)
+
+
+def test_learning_is_decided_by_variables_state_chunks_and_seeds(learner):
+    """Bit for bit, after everything in `variables()` was put back."""
+    states, metrics = learner.learn(learner.update)
+    assert metrics == learner.metrics
+    for one, other in zip(tf.nest.flatten(states), tf.nest.flatten(learner.states), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for name, value in arrays(learner.agent.variables()).items():
+        np.testing.assert_array_equal(value, learner.learned[name], err_msg=name)
+
+
+def test_a_plain_graph_learns_the_same(learner):
+    _, metrics = learner.learn(graph(learner.agent.update))
+    for name, value in arrays(learner.agent.variables()).items():
+        np.testing.assert_allclose(value, learner.learned[name], rtol=1e-5, atol=1e-5, err_msg=name)
+    for one, other in zip(metrics, learner.metrics, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
+
+
+def test_the_seed_decides_the_first_weights(learner):
+    same = arrays(learner.make().variables())
+    assert list(same) == list(learner.start), "names are stable"
+    for name, value in same.items():
+        np.testing.assert_array_equal(value, learner.start[name], err_msg=name)
+    other = arrays(learner.make(seed=1).variables())
+    kernels = [name for name, value in same.items() if value.ndim > 1 and value.std() > 0]
+    assert not any(np.array_equal(other[name], same[name]) for name in kernels)
+
+
+def test_it_has_what_the_protocol_asks_for(learner):
+    agent, cls = learner.agent, type(learner.agent)
+    assert dataclasses.is_dataclass(cls.Config)
+    assert cls.Config.__dataclass_params__.frozen
+    defaults = cls.Config()
+    assert defaults.exploration in EXPLORATIONS
+    assert getattr(defaults, "torso", None) in {*TORSOS, None}
+    assert isinstance(agent.network, keras.Model)
+    assert agent.network.output_shape == (None, learner.spec.num_actions)
+    assert agent.spec == learner.spec
+    assert agent.chunk_length >= 1
+    assert isinstance(agent.whole_episodes, bool)
+    assert any(name.startswith("network/") for name in agent.variables())
+    assert "\n" in (cls.__doc__ or "")
+
+
+# Action spaces that do not start at 0 (faults, row 18)
+
+
+@pytest.mark.parametrize("kind", ["box", "discrete"])
+@pytest.mark.parametrize("name", AGENTS)
+def test_no_action_is_illegal_wherever_the_space_starts(name, kind):
+    """`ChainEnv` raises on an action that its space does not hold."""
+
+    def envs(start):
+        def make():
+            env = ChainEnv(7, num_states=5 if kind == "discrete" else None, start=start)
+            return TimeLimit(env, 7)
+
+        return make_envs(make, 10, 0, check=False)
+
+    loop = None
+    for start in (0, -3, 1, 10):
+        if loop is None:
+            loop = HostLoop(make_agent(name, envs(start).spec), envs(start), 0)
+        else:
+            loop.envs = envs(start)
+            loop.obs = loop.envs.reset()
+        taken = np.zeros(2, int)
+        while taken.sum() < 2_500:
+            chunk = collect(loop)
+            taken += np.bincount(chunk.action[chunk.valid], minlength=2)
+        assert taken.min() > 1_000, "both actions are taken"
+        loop.envs.close()
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_the_table_gives_a_class_for_each_kind_of_observation(name):
+    for spec in KINDS.values():
+        assert isinstance(agent_class(name, spec), type)
+    with pytest.raises(ValueError, match=f"Unknown agent '{name}x'. Did you mean .*'{name}'"):
+        agent_class(name + "x", BOX)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_torso_that_does_not_fit_is_refused_in_one_clear_line(name):
+    for torso, spec in ((TORSOS["conv"](), BOX), (TORSOS["conv"](), IMAGE)):
+        with pytest.raises(ValueError, match=r"conv torso expects images.*received") as caught:
+            make_agent(name, spec, torso=torso)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("torso", ["lstm", "gru"])
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_recurrent_torso_works_or_is_refused_with_what_to_use(name, torso):
+    torso = TORSOS[torso](4, seed=0)
+    try:
+        agent = make_agent(name, BOX, torso=torso)
+    except ValueError as error:
+        assert f"{name} cannot use a recurrent torso" in str(error)
+        assert "reinforce" in str(error)
+        return
+    _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), rng.from_int(0))
+    assert np.isfinite(list(map(float, metrics.values()))).all()

@@ -1,5 +1,6 @@
 """What training and acting share: building an agent from its configuration, reading it back."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,6 +75,11 @@ def assign(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> No
     """Gives each variable the array of its name."""
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+def variable_bytes(variable: Any) -> int:
+    """Returns the memory in bytes that a variable takes."""
+    return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
 
 
 def stream(seed: int, number: int) -> int:

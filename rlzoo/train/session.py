@@ -15,7 +15,16 @@ import numpy as np
 from rlzoo.envs import make_envs
 from rlzoo.train import checkpoint, logs
 from rlzoo.train import evaluate as evaluation
-from rlzoo.train.build import EVAL, FINAL, Source, assign, build_agent, read_checkpoint, stream
+from rlzoo.train.build import (
+    EVAL,
+    FINAL,
+    Source,
+    assign,
+    build_agent,
+    read_checkpoint,
+    stream,
+    variable_bytes,
+)
 from rlzoo.train.config import RunConfig, flatten
 from rlzoo.train.host import HostLoop
 
@@ -60,7 +69,11 @@ class Session:
             self.log = logs.RunLog(run_dir, config.steps, quiet=quiet, start_step=start)
             opened.callback(self.log.close)
             stop.message = self.log.message
-            self.log.message(f"Compiling {config.agent} for {config.env} ...")
+            size = sum(map(variable_bytes, self.agent.variables().values())) / 2**20
+            self.log.message(
+                f"Compiling {config.agent} for {config.env} ({size:,.1f} MiB of weights, optimiser "
+                "state and replay) ..."
+            )
             self.loop = HostLoop(self.agent, self.envs, config.seed)
             self.evaluator = evaluation.Evaluator(
                 self.agent, self.env, config.env_kwargs, config.eval_episodes

@@ -6,6 +6,7 @@ only; whatever they name is looked up in rlzoo's own tables, never imported.
 """
 
 import dataclasses
+import functools
 import importlib.resources
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -311,6 +312,8 @@ def _registered_name(value: Any) -> str:
 
 def _mark(value: Any) -> str:
     """Returns the mark of an object that only Python code can supply."""
+    while isinstance(value, functools.partial):
+        value = value.func
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{CALLABLE}{named.__module__}.{named.__qualname__}"
 

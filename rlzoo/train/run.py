@@ -151,6 +151,7 @@ def resume(
         quiet: show nothing.
     """
     path = Path(run_dir)
+    load_run(path, env=env)  # says what is wrong before the lock makes a folder
     with files.lock(path):
         config = load_run(path, env=env)
         if steps is not None:

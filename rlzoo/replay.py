@@ -1,23 +1,11 @@
 """Experience replay: a ring of transitions in TensorFlow variables (Lin 1992)."""
 
-from typing import Any, NamedTuple
-
 import numpy as np
 import psutil
 import tensorflow as tf
 
 from rlzoo.ops import rng
-from rlzoo.types import Chunk, EnvSpec
-
-
-class Transitions(NamedTuple):
-    """A batch of B single steps."""
-
-    obs: Any  # [B, ...] in the environment's dtype
-    action: Any  # [B] int32
-    reward: Any  # [B] float32
-    discount: Any  # [B] float32: 0 where terminated, else 1
-    next_obs: Any  # [B, ...] the true successor, also at an episode's end
+from rlzoo.types import Chunk, EnvSpec, Transitions
 
 
 class Replay:

@@ -50,6 +50,16 @@ class Chunk(NamedTuple):
     valid: Any  # [T, N] bool: False on padding after an episode that fills no chunk
 
 
+class Transitions(NamedTuple):
+    """A batch of B single steps."""
+
+    obs: Any  # [B, ...] in the environment's dtype
+    action: Any  # [B] int32
+    reward: Any  # [B] float32
+    discount: Any  # [B] float32: 0 where terminated, else 1
+    next_obs: Any  # [B, ...] the true successor, also at an episode's end
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns a hint for an unknown `name`: its nearest neighbours, then all that is known."""
     known = sorted(known)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlzoo.ops import rng
-from rlzoo.replay import Replay, Transitions
-from rlzoo.types import EnvSpec
+from rlzoo.replay import Replay
+from rlzoo.types import EnvSpec, Transitions
 from tests.helpers import BOX, DISCRETE, IMAGE, chi_square_fits, random_chunk, tensors, xla
 
 FLOATS = ["float16", "float32", "float64"]

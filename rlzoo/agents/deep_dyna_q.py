@@ -20,9 +20,10 @@ import keras
 import tensorflow as tf
 
 from rlzoo import exploration, networks
+from rlzoo.networks.transition_model import TransitionModel
 from rlzoo.ops import losses, rng
-from rlzoo.replay import Replay, Transitions
-from rlzoo.types import Chunk, EnvSpec
+from rlzoo.replay import Replay
+from rlzoo.types import Chunk, EnvSpec, Transitions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,30 +54,6 @@ class DeepDynaQState(NamedTuple):
     step: tf.Tensor  # [] int64, environment steps
     updates: tf.Tensor  # [] int64, gradient steps of the Q-network
     exploration: Any
-
-
-class Moments(NamedTuple):
-    """Running mean and variance per dimension."""
-
-    mean: tf.Variable  # [D] float32
-    variance: tf.Variable  # [D] float32
-    count: tf.Variable  # [] float32
-
-    def add(self, rows: tf.Tensor, valid: tf.Tensor) -> None:
-        """Takes the rows [B, D] where `valid` [B] into account (Chan et al. 1983)."""
-        count = tf.cast(tf.math.count_nonzero(valid), tf.float32)
-        total = tf.maximum(self.count + count, 1.0)
-        mean = _mean_row(rows, valid)
-        variance = _mean_row(tf.math.squared_difference(rows, mean), valid)
-        shift = mean - self.mean
-        spread = self.variance * self.count + variance * count
-        self.variance.assign((spread + tf.square(shift) * self.count * count / total) / total)
-        self.mean.assign_add(shift * count / total)
-        self.count.assign_add(count)
-
-    def scale(self) -> tf.Tensor:
-        """Returns the deviation [D], never 0."""
-        return tf.sqrt(self.variance) + 1e-6
 
 
 def q_loss(network, target_network, batch: Transitions, config: DeepDynaQConfig):
@@ -126,12 +103,8 @@ class DeepDynaQ:
         self.optimizer = networks.adam(self.network, config.learning_rate)
         self.replay = Replay(spec, config.replay_capacity)
 
-        size = int(tf.math.reduce_prod(spec.obs_shape))  # D, of a flattened observation
-        pair = keras.Input((size + spec.num_actions,), name="obs_and_action")
-        hidden = networks.dense(config.model_sizes, "silu", seed=seed + 1)(pair)
-        self.model_network = keras.Model(pair, networks.linear(size + 2, 0.01, seed)(hidden))
-        self.model_optimizer = networks.adam(self.model_network, config.model_learning_rate)
-        self.obs_moments, self.change_moments = _moments(size), _moments(size)
+        self.model = TransitionModel(spec, config.model_sizes, seed)
+        self.model_optimizer = networks.adam(self.model.network, config.model_learning_rate)
 
     def init(self, num_envs: int) -> DeepDynaQState:
         """Returns the state before the first step."""
@@ -153,7 +126,7 @@ class DeepDynaQ:
             self.exploration, scores, chunk, state.exploration, state.step
         )
         self.replay.add(chunk)
-        self._add_moments(chunk)
+        self.model.observe(chunk)
         seeds = rng.split(seed, 3)
         real = tf.where(self.replay.size >= config.learning_starts, 1, 0)
         planned = tf.where(self.replay.size >= config.planning_starts, config.planning_steps, 0)
@@ -168,7 +141,7 @@ class DeepDynaQ:
 
         def plan(i, updates, sums):
             batch = self.replay.sample(config.batch_size, rng.fold_in(seeds[0], i))
-            batch = self.simulate(batch.obs, rng.fold_in(seeds[2], i))
+            batch = self.model.simulate(batch.obs, rng.fold_in(seeds[2], i))
             return i + 1, updates + 1, _add(sums, self._gradient_step(batch, updates))
 
         zero = tf.constant(0)
@@ -192,30 +165,6 @@ class DeepDynaQ:
         )
         return state, {**shown, **_divide(sums, count), **model_sums, "updates": count}
 
-    def simulate(self, obs: tf.Tensor, seed: tf.Tensor) -> Transitions:
-        """Returns what the model expects of a random action in each observation [B, ...]."""
-        action = rng.integers(seed, [obs.shape[0]], self.spec.num_actions)  # [B]
-        flat = _flatten(obs)
-        change, reward, logit = self._predict(flat, action)
-        moments = self.change_moments
-        next_obs = tf.reshape(flat + moments.mean + change * moments.scale(), obs.shape)
-        next_obs = _nearest(next_obs, obs.dtype)
-        return Transitions(obs, action, reward, 1.0 - tf.sigmoid(logit), next_obs)
-
-    def _predict(self, flat: tf.Tensor, action: tf.Tensor):
-        """Returns normalised change [B, D], reward [B] and termination logit [B]."""
-        normal = (flat - self.obs_moments.mean) / self.obs_moments.scale()
-        pair = tf.concat([normal, tf.one_hot(action, self.spec.num_actions)], axis=-1)
-        output = self.model_network(pair)  # [B, D + 2]
-        return output[:, :-2], output[:, -2], output[:, -1]
-
-    def _add_moments(self, chunk: Chunk) -> None:
-        obs = _flatten(tf.reshape(chunk.obs, (-1, *self.spec.obs_shape)))
-        next_obs = _flatten(tf.reshape(chunk.next_obs, (-1, *self.spec.obs_shape)))
-        valid = tf.reshape(chunk.valid, [-1])
-        self.obs_moments.add(obs, valid)
-        self.change_moments.add(next_obs - obs, valid)
-
     def _gradient_step(self, batch: Transitions, updates) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss, q = q_loss(self.network, self.target_network, batch, self.config)
@@ -225,18 +174,11 @@ class DeepDynaQ:
         return {"loss/td": loss, "value/q": q, "grad/norm": norm}
 
     def _model_step(self, batch: Transitions) -> dict[str, tf.Tensor]:
-        flat, moments = _flatten(batch.obs), self.change_moments
-        target = (_flatten(batch.next_obs) - flat - moments.mean) / moments.scale()
         with tf.GradientTape() as tape:
-            change, reward, logit = self._predict(flat, batch.action)
-            error = tf.reduce_mean(losses.huber(target - change), axis=-1)  # [B]
-            terminated = 1.0 - batch.discount
-            surprise = tf.nn.sigmoid_cross_entropy_with_logits(terminated, logit)  # [B]
-            loss = tf.reduce_mean(error + losses.huber(batch.reward - reward) + surprise)
-        networks.descend(
-            self.model_optimizer, tape, loss, self.model_network, self.config.max_grad_norm
-        )
-        return {"model/loss": loss, "model/termination_loss": tf.reduce_mean(surprise)}
+            loss, surprise = self.model.loss(batch)
+        limit = self.config.max_grad_norm
+        networks.descend(self.model_optimizer, tape, loss, self.model.network, limit)
+        return {"model/loss": loss, "model/termination_loss": surprise}
 
     def variables(self) -> dict[str, Any]:
         """Returns every variable that a checkpoint holds, by name."""
@@ -244,34 +186,10 @@ class DeepDynaQ:
             **networks.named_variables("network", self.network),
             **networks.named_variables("target", self.target_network),
             **networks.named_variables("optimizer", self.optimizer),
-            **networks.named_variables("model", self.model_network),
             **networks.named_variables("model_optimizer", self.model_optimizer),
-            **{f"obs_moments/{k}": v for k, v in self.obs_moments._asdict().items()},
-            **{f"change_moments/{k}": v for k, v in self.change_moments._asdict().items()},
+            **{f"model/{name}": value for name, value in self.model.variables().items()},
             **{f"replay/{name}": value for name, value in self.replay.variables().items()},
         }
-
-
-def _moments(size: int) -> Moments:
-    zeros = [tf.Variable(tf.zeros(shape), trainable=False) for shape in ((size,), (size,), ())]
-    return Moments(*zeros)
-
-
-def _flatten(obs: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.reshape(obs, (obs.shape[0], -1)), tf.float32)  # [B, D]
-
-
-def _mean_row(rows: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Returns the mean [D] of the valid rows [B, D]; 0 if there is none."""
-    total = tf.reduce_sum(tf.where(valid[:, None], rows, 0.0), axis=0)
-    return tf.math.divide_no_nan(total, tf.cast(tf.math.count_nonzero(valid), tf.float32))
-
-
-def _nearest(values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Returns float32 values as the nearest ones that the environment's dtype holds."""
-    if dtype == tf.bool:
-        return values > 0.5
-    return tf.saturate_cast(tf.round(values) if dtype.is_integer else values, dtype)
 
 
 def _add(sums: dict, values: dict) -> dict:

@@ -20,8 +20,8 @@ import tensorflow as tf
 
 from rlzoo import exploration, networks
 from rlzoo.ops import losses, rng
-from rlzoo.replay import Replay, Transitions
-from rlzoo.types import Chunk, EnvSpec
+from rlzoo.replay import Replay
+from rlzoo.types import Chunk, EnvSpec, Transitions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from rlzoo import networks
 from rlzoo.agents import DeepDynaQ
-from rlzoo.agents.deep_dyna_q import DeepDynaQConfig, Moments, q_loss
+from rlzoo.agents.deep_dyna_q import DeepDynaQConfig, q_loss
 from rlzoo.exploration import EpsilonGreedy
+from rlzoo.networks.transition_model import Moments
 from rlzoo.ops import rng
-from rlzoo.replay import Transitions
 from rlzoo.train.host import HostLoop
-from rlzoo.types import EnvSpec
+from rlzoo.types import EnvSpec, Transitions
 from tests.helpers import (
     BOX,
     agent_chunk,
@@ -91,23 +91,23 @@ def test_it_learns_then_plans_as_replay_fills():
     agent = make_agent("dyna_q", BOX, learning_starts=16, planning_starts=24, planning_steps=3)
     state = agent.init(2)
     for number, updates in enumerate([0, 1, 4, 4]):
-        weights, model = agent.network.get_weights(), agent.model_network.get_weights()
+        weights, model = agent.network.get_weights(), agent.model.network.get_weights()
         before = int(state.updates)
         state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
         assert float(metrics["updates"]) == updates
         assert int(state.updates) == before + updates
         assert same(weights, agent.network.get_weights()) == (updates == 0)
-        assert same(model, agent.model_network.get_weights()) == (updates == 0)
+        assert same(model, agent.model.network.get_weights()) == (updates == 0)
     assert int(state.step) == 32
 
 
 def test_without_planning_there_is_no_model():
     agent = make_agent("dyna_q", BOX, planning_steps=0)
-    state, model = agent.init(2), agent.model_network.get_weights()
+    state, model = agent.init(2), agent.model.network.get_weights()
     for number in range(3):
         state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
         assert float(metrics["updates"]) == 1
-    assert same(model, agent.model_network.get_weights())
+    assert same(model, agent.model.network.get_weights())
     assert int(state.updates) == 3
 
 
@@ -175,7 +175,7 @@ def test_the_model_learns_what_the_world_does():
         )
         state, metrics = update(state, chunk, rng.from_int(number))
     obs = random.normal(1.0, 1.0, (2_000, 3)).astype(np.float32)
-    found = agent.simulate(tf.constant(obs), SEED)
+    found = agent.model.simulate(tf.constant(obs), SEED)
     next_obs, reward, terminated = world(obs, found.action.numpy())
     assert np.bincount(found.action).min() > 500, "every action is tried"
     np.testing.assert_array_equal(found.obs, obs)
@@ -191,10 +191,10 @@ def test_simulated_observations_are_of_the_environments_dtype(dtype):
     """To the nearest value it holds: a model that predicts no change must not round down."""
     spec = BOX._replace(obs_dtype=dtype)
     agent = make_agent("dyna_q", spec, planning_steps=1)
-    agent.model_network.layers[-1].kernel.assign(tf.zeros((8, 5)))
-    agent.change_moments.mean.assign([-0.2, 0.0, 0.2])
+    agent.model.network.layers[-1].kernel.assign(tf.zeros((8, 5)))
+    agent.model.change_moments.mean.assign([-0.2, 0.0, 0.2])
     obs = random_obs(spec, (50,), np.random.default_rng(0))
-    found = agent.simulate(tf.constant(obs), SEED).next_obs
+    found = agent.model.simulate(tf.constant(obs), SEED).next_obs
     assert found.dtype == dtype
     if dtype.startswith("float"):
         np.testing.assert_allclose(found, obs + np.array([-0.2, 0.0, 0.2]), atol=1e-5)
@@ -204,9 +204,9 @@ def test_simulated_observations_are_of_the_environments_dtype(dtype):
 
 def test_simulated_bytes_stay_within_their_range():
     agent = make_agent("dyna_q", BOX._replace(obs_dtype="uint8"), planning_steps=1)
-    agent.model_network.layers[-1].kernel.assign(tf.zeros((8, 5)))
-    agent.change_moments.mean.assign([-300.0, 0.0, 300.0])
-    found = agent.simulate(tf.fill((4, 3), tf.constant(100, tf.uint8)), SEED).next_obs
+    agent.model.network.layers[-1].kernel.assign(tf.zeros((8, 5)))
+    agent.model.change_moments.mean.assign([-300.0, 0.0, 300.0])
+    found = agent.model.simulate(tf.fill((4, 3), tf.constant(100, tf.uint8)), SEED).next_obs
     np.testing.assert_array_equal(found, [[0, 100, 255]] * 4)
 
 

@@ -11,9 +11,8 @@ from rlzoo.agents.dqn import DQNConfig, dqn_loss
 from rlzoo.exploration import EpsilonGreedy
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
-from rlzoo.replay import Transitions
 from rlzoo.train.host import HostLoop
-from rlzoo.types import EnvSpec
+from rlzoo.types import EnvSpec, Transitions
 from tests.helpers import BOX, agent_chunk, arrays, assign, chain_envs, chain_values, make_agent
 
 SEED = rng.from_int(0)

@@ -32,7 +32,7 @@ class Linear:
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Returns the value at `step` as a float32 scalar."""
         fraction = tf.minimum(tf.cast(step, tf.float32) / float(self.steps), 1.0)
-        return self.start + fraction * (self.end - self.start)
+        return _between(self.start, self.end, fraction)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Exponential:
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Returns the value at `step` as a float32 scalar."""
         halvings = tf.cast(step, tf.float32) / float(self.half_life)
-        return self.end + (self.start - self.end) * tf.pow(2.0, -halvings)
+        return _between(self.end, self.start, tf.pow(2.0, -halvings))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Piecewise:
         knots = list(zip(self.boundaries, self.values, strict=True))
         for (left, low), (right, high) in itertools.pairwise(knots):
             fraction = tf.clip_by_value((step - left) / (right - left), 0.0, 1.0)
-            value += fraction * (high - low)
+            value = tf.where(step > left, _between(low, high, fraction), value)
         return value
 
 
@@ -104,6 +104,11 @@ def levels(value) -> tuple[float, ...]:
     if isinstance(value, Constant):
         return (value.value,)
     return () if callable(value) else (value,)
+
+
+def _between(one: float, other: float, fraction: tf.Tensor) -> tf.Tensor:
+    """Returns the number that far from one to the other; no rounding leads out of their range."""
+    return one * (1.0 - fraction) + other * fraction
 
 
 def _check_positive(owner: str, field: str, value) -> None:

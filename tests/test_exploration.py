@@ -14,7 +14,7 @@ from rlzoo import exploration
 from rlzoo.envs import make_envs
 from rlzoo.exploration import EpsilonGreedy, EpsilonSoftmax, Exploration, Greedy, Softmax
 from rlzoo.ops import rng
-from rlzoo.ops.schedules import Linear
+from rlzoo.ops.schedules import Exponential, Linear, Piecewise
 from rlzoo.train.host import HostLoop
 from tests.env_doubles import ChainEnv
 from tests.helpers import BOX, chi_square_fits, make_agent, random_chunk, tensors, xla
@@ -103,6 +103,24 @@ def test_rates_follow_their_schedule():
     np.testing.assert_allclose(halfway, [[0.25 + 0.125, 0.25 + 0.375]], atol=1e-6)
     np.testing.assert_allclose(probabilities(strategy, scores), [[0.5, 0.5]], atol=1e-6)
     assert Greedy().rates(ZERO) == {}
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        EpsilonGreedy(Piecewise((0, 10, 20), (1.0, 0.01, 0.0))),
+        EpsilonGreedy(Linear(0.7, 1.0, 10)),
+        EpsilonSoftmax(Piecewise((0, 10, 20), (1.0, 0.07, 0.0)), 1e-6),
+        Softmax(Linear(100.0, 1e-6, 10)),
+        Softmax(Exponential(1e-6, 100.0, 10)),
+    ],
+    ids=repr,
+)
+def test_rounding_of_a_rate_makes_no_nan(strategy):
+    for step in (0, 10, 20, 10**6):
+        found = probabilities(strategy, [[1.0, 2.0, -INF]], tf.constant(step, tf.int64))
+        np.testing.assert_allclose(found.sum(axis=-1), 1.0, atol=1e-5)
+        assert (found >= 0).all()
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,21 @@ def test_categorical_never_draws_an_impossible_action(num_actions, compiled):
         assert np.isfinite(logits[np.arange(500), action]).all()
 
 
+@pytest.mark.parametrize(("number", "extreme"), [(3316, 0.0), (543, 1 - 2**-24)])
+def test_categorical_at_the_ends_of_the_unit_interval(number, extreme):
+    """Of 4096 draws with these seeds, found by search, one is as small or large as can be.
+
+    The probabilities add up to a little less than 1, as float32 rounds.
+    """
+    seed = rng.from_int(number)
+    draws = rng.uniform(seed, [4096, 1]).numpy()
+    assert extreme in (draws.min(), draws.max())
+    log_probs = tf.nn.log_softmax(np.float32([[-np.inf, *(0.1 * np.arange(24) % 0.7)]]))
+    assert float(tf.reduce_sum(tf.exp(log_probs))) < 1 - 2e-7
+    action = rng.categorical(seed, tf.repeat(log_probs, 4096, axis=0))
+    assert np.min(action) > 0, "the first action is impossible"
+
+
 def test_categorical_rows_are_independent():
     log_probs = tf.math.log(tf.fill([40_000, 2], 0.5))
     draws = rng.categorical(rng.from_int(5), log_probs).numpy()

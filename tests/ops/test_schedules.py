@@ -79,6 +79,26 @@ def test_piecewise_is_numpy_interp(knots, step):
     assert at(Piecewise(boundaries, values), step) == pytest.approx(want, abs=1e-4)
 
 
+levels = st.sampled_from([0.0, 1e-6, 1.0, 100.0]) | st.floats(0, 1, width=32)
+
+
+def inside(value, one, other):
+    low, high = np.float32(min(one, other)), np.float32(max(one, other))
+    return low * (1 - 1e-6) <= value <= high * (1 + 1e-6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(levels, levels, st.integers(0, 200))
+def test_rounding_never_leads_out_of_the_bounds(start, end, step):
+    """An exploration rate of -1e-8, or a temperature of 0, would make NaN of every probability."""
+    assert inside(at(Linear(start, end, 100), step), start, end)
+    assert inside(at(Exponential(start, end, 3.0), step), start, end)
+    assert inside(at(Piecewise((0, 30, 60), (1.0, start, end)), step + 30), start, end)
+    assert at(Linear(start, end, 100), 100) == np.float32(end)
+    assert at(Exponential(start, end, 3.0), 10**6) == np.float32(end)
+    assert at(Piecewise((0, 30, 60), (1.0, start, end)), 60) == np.float32(end)
+
+
 def test_compiled_they_follow_the_step_without_a_new_trace():
     traces = []
 

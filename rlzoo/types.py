@@ -62,7 +62,7 @@ class Transitions(NamedTuple):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns a hint for an unknown `name`: its nearest neighbours, then all that is known."""
-    known = sorted(known)
+    known = sorted(set(known))
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"Did you mean {', '.join(map(repr, near))}? " if near else ""
     return f"{hint}Known: {', '.join(known)}."

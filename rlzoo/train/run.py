@@ -122,13 +122,20 @@ def train(
         exploration=exploration if isinstance(exploration, Exploration) else None,
     )
     path = Path(run_dir) if run_dir is not None else _new_run_dir(resolved)
-    with files.lock(path):
-        if (path / "config.yaml").exists():
-            raise ValueError(
-                f"{path} holds a run already. Take another --run-dir, or go on with it: "
-                f"rlzoo resume {path}"
-            )
-        return _train(path, resolved, source, quiet)
+    try:
+        with files.lock(path):
+            if (path / "config.yaml").exists():
+                raise ValueError(
+                    f"{path} holds a run already. Take another --run-dir, or go on with it: "
+                    f"rlzoo resume {path}"
+                )
+            return _train(path, resolved, source, quiet)
+    finally:  # a run that could not start leaves no folders behind
+        with contextlib.suppress(OSError):
+            path.rmdir()
+            if run_dir is None:
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
 
 
 def resume(

@@ -1,5 +1,6 @@
-"""What an agent is: a Protocol. Nothing is inherited from it."""
+"""What an agent is: a Protocol, from which nothing is inherited; and how its config is checked."""
 
+import math
 from typing import Any, Protocol
 
 import keras
@@ -7,6 +8,18 @@ import tensorflow as tf
 
 from rlzoo.exploration import Exploration
 from rlzoo.types import Chunk, EnvSpec
+
+POSITIVE = (1e-12, math.inf)  # ranges of hyperparameters
+COUNT = (1, 2**31)
+FRACTION = (0.0, 1.0)
+
+
+def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
+    """Raises a `ValueError` for the first field of a config that is out of its range."""
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            raise ValueError(f"{name}: expected {low:g} to {high:g}, received {value}.")
 
 
 class Agent(Protocol):

@@ -20,6 +20,7 @@ import keras
 import tensorflow as tf
 
 from rlzoo import exploration, networks
+from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
 from rlzoo.networks.transition_model import TransitionModel
 from rlzoo.ops import losses, rng
 from rlzoo.replay import Replay
@@ -46,6 +47,23 @@ class DeepDynaQConfig:
     model_learning_rate: float = 1e-3  # of the model's Adam
     model_updates: int = 4  # gradient steps of the model per update
     max_grad_norm: float = 10.0  # clips the norm of each gradient
+
+    def __post_init__(self):
+        check_ranges(
+            self,
+            learning_rate=POSITIVE,
+            discount=FRACTION,
+            batch_size=COUNT,
+            replay_capacity=COUNT,
+            learning_starts=(0, self.replay_capacity),
+            train_every=COUNT,
+            planning_steps=(0, COUNT[1]),
+            planning_starts=(0, self.replay_capacity),
+            target_update_period=COUNT,
+            model_learning_rate=POSITIVE,
+            model_updates=COUNT,
+            max_grad_norm=POSITIVE,
+        )
 
 
 class DeepDynaQState(NamedTuple):

@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from rlzoo import exploration, networks
+from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
 from rlzoo.ops import losses, rng
 from rlzoo.replay import Replay
 from rlzoo.types import Chunk, EnvSpec, Transitions
@@ -43,6 +44,21 @@ class DQNConfig:
     dueling: bool = False  # value and advantage heads
     loss: Literal["huber", "squared"] = "huber"
     max_grad_norm: float = 10.0  # clips the norm of the gradient
+
+    def __post_init__(self):
+        check_ranges(
+            self,
+            learning_rate=POSITIVE,
+            discount=FRACTION,
+            batch_size=COUNT,
+            replay_capacity=COUNT,
+            learning_starts=(0, self.replay_capacity),
+            train_every=COUNT,
+            updates_per_chunk=COUNT,
+            target_update_period=COUNT,
+            target_update_rate=FRACTION,
+            max_grad_norm=POSITIVE,
+        )
 
 
 class DQNState(NamedTuple):

@@ -18,12 +18,14 @@ Deviations from the paper:
 """
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from rlzoo import exploration, networks
+from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
 from rlzoo.ops import losses
 from rlzoo.ops.returns import discounted_returns
 from rlzoo.types import Chunk, EnvSpec
@@ -44,6 +46,17 @@ class REINFORCEConfig:
     entropy_cost: float = 0.0  # weight of the entropy bonus
     importance_correction: bool = True  # weight steps by pi / b
     max_grad_norm: float = 10.0  # clips the norm of the gradient
+
+    def __post_init__(self):
+        check_ranges(
+            self,
+            learning_rate=POSITIVE,
+            discount=FRACTION,
+            value_learning_rate=POSITIVE,
+            value_updates=COUNT,
+            entropy_cost=(0.0, math.inf),
+            max_grad_norm=POSITIVE,
+        )
 
 
 class REINFORCEState(NamedTuple):

@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from rlzoo import exploration, networks
+from rlzoo.agents.base import COUNT, FRACTION, check_ranges
 from rlzoo.ops import rng
 from rlzoo.types import Chunk, EnvSpec
 
@@ -29,6 +30,9 @@ class TabularDynaQConfig:
     learning_rate: float = 0.1  # alpha, 0..1
     discount: float = 0.95  # gamma, 0..1
     planning_steps: int = 50  # simulated backups after each real step; 0 is Q-learning
+
+    def __post_init__(self):
+        check_ranges(self, learning_rate=FRACTION, discount=FRACTION, planning_steps=(0, COUNT[1]))
 
 
 class TabularDynaQState(NamedTuple):

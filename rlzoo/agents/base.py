@@ -10,7 +10,7 @@ from rlzoo.exploration import Exploration
 from rlzoo.types import Chunk, EnvSpec
 
 POSITIVE = (1e-12, math.inf)  # ranges of hyperparameters
-COUNT = (1, 2**31)
+COUNT = (1, math.inf)
 FRACTION = (0.0, 1.0)
 
 
@@ -19,7 +19,8 @@ def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
         if not low <= value <= high:
-            raise ValueError(f"{name}: expected {low:g} to {high:g}, received {value}.")
+            limits = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+            raise ValueError(f"{name}: expected {limits}, received {value}.")
 
 
 class Agent(Protocol):

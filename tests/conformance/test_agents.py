@@ -217,6 +217,22 @@ def test_it_has_what_the_protocol_asks_for(learner):
     assert "\n" in (cls.__doc__ or "")
 
 
+def configs():
+    for name, entry in AGENTS.items():
+        for cls in entry.values() if isinstance(entry, dict) else [entry]:
+            for field in dataclasses.fields(cls.Config):
+                if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
+                    yield pytest.param(cls.Config, field, id=f"{name}-{cls.__name__}-{field.name}")
+
+
+@pytest.mark.parametrize(("config", "field"), configs())
+def test_a_hyperparameter_out_of_range_is_refused_by_name(config, field):
+    for value in (-1, float("nan")):
+        with pytest.raises(ValueError, match=rf"{field.name}: expected .* received {value}"):
+            config(**{field.name: value})
+    assert getattr(config(**{field.name: field.default}), field.name) == field.default
+
+
 # Action spaces that do not start at 0 (faults, row 18)
 
 

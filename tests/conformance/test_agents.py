@@ -88,7 +88,7 @@ class Learner:
         return states, shown
 
 
-@pytest.fixture(scope="module", params=cases())
+@pytest.fixture(scope="module", params=list(cases()))
 def learner(request):
     yield Learner(*request.param)
     keras.backend.clear_session()
@@ -225,7 +225,7 @@ def configs():
                     yield pytest.param(cls.Config, field, id=f"{name}-{cls.__name__}-{field.name}")
 
 
-@pytest.mark.parametrize(("config", "field"), configs())
+@pytest.mark.parametrize(("config", "field"), list(configs()))
 def test_a_hyperparameter_out_of_range_is_refused_by_name(config, field):
     for value in (-1, float("nan")):
         with pytest.raises(ValueError, match=rf"{field.name}: expected .* received {value}"):

@@ -130,8 +130,8 @@ def test_steps_that_are_not_valid_change_nothing():
         assign(agent.variables(), start)
         rows = {name: getattr(chunk, name) for name in ("obs", "next_obs", "reward")}
         changed = {
-            name: tf.where(valid[..., None] if row.ndim == 3 else valid, row, junk)
-            for name, row in rows.items()
+            name: tf.where(valid[..., None] if row.ndim == 3 else valid, row, junk * (i + 1))
+            for i, (name, row) in enumerate(rows.items())
         }
         changed = chunk._replace(**changed, valid=tf.constant(valid))
         state, metrics = agent.update(agent.init(2), changed, SEED)

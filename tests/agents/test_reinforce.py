@@ -306,7 +306,12 @@ class Walk(gymnasium.Env):
 
 
 def test_logits_replayed_are_the_logits_acted_on(agent):
-    """With Softmax(1) the behaviour is the policy: pi / b is 1, also in the second chunk."""
+    """With Softmax(1) the behaviour is the policy: pi / b is 1, also in the second chunk.
+
+    The policy is made a decided one, so that its entropy tells what the update saw.
+    """
+    head = agent.network.layers[-1].kernel
+    head.assign(100.0 * head)
     envs = make_envs(lambda: TimeLimit(Walk(), 6), 3, 0, check=False)
     loop = HostLoop(agent, envs, 0)
     for _ in range(2):
@@ -322,7 +327,11 @@ def test_logits_replayed_are_the_logits_acted_on(agent):
         np.testing.assert_allclose(ratio, 1.0, atol=1e-5)
         if agent.init(3).recurrent:  # the state counts: without it the logits are others
             alone, _ = networks.unroll(agent.network, chunk.obs, initial, tf.fill((6, 3), True))
-            assert np.abs(alone - logits)[chunk.valid].max() > 1e-4
+            assert np.abs(alone - logits)[chunk.valid].max() > 1e-2
+        entropy = -(np.exp(log_probs) * log_probs).sum(axis=-1)[chunk.valid].mean()
+        _, metrics = agent.update(agent.init(3), tensors(chunk), SEED)
+        assert float(metrics["loss/entropy"]) == pytest.approx(entropy, abs=1e-5)
+        assert float(metrics["exploration/entropy"]) == pytest.approx(entropy, abs=1e-5)
 
 
 # Options
@@ -354,6 +363,17 @@ def test_policy_and_baseline_share_no_variable():
     assert not own & {id(v) for v in agent.value_network.variables}
     names = agent.variables()
     assert len({id(v) for v in names.values()}) == len(names)
+
+
+def test_a_baseline_that_knows_the_return_leaves_nothing_to_learn():
+    chunk = row(action=[1], reward=[5.0], discount=[0.0], last=[True], valid=[True])
+    for value, learns in ((5.0, False), (0.0, True)):
+        agent = make_agent("reinforce", BOX, normalize_advantages=False)
+        kernel, bias = agent.value_network.layers[-1].weights
+        kernel.assign(tf.zeros_like(kernel))
+        bias.assign([value])
+        _, metrics = agent.update(agent.init(1), chunk, SEED)
+        assert (float(metrics["grad/norm"]) > 0) == learns
 
 
 def test_without_a_baseline_there_is_none():

@@ -2,11 +2,13 @@
 
 A strategy sees *scores* (Q-values or logits, invalid actions at -inf) and returns the
 log-probabilities of the actions to be tried. Value, policy and model-based agents take the same
-objects. Sampling happens in one place, `choose`.
+objects. Sampling happens in one place, `choose`. Our own also state their distribution in NumPy
+(`probabilities`), for acting without TensorFlow where the network is small.
 """
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 
 from rlzoo.ops import losses, rng
@@ -54,6 +56,12 @@ class Greedy(Exploration):
         share = tf.reduce_sum(tf.cast(best, tf.float32), axis=-1, keepdims=True)
         return tf.where(best, -tf.math.log(share), -float("inf"))
 
+    @staticmethod
+    def probabilities(scores: np.ndarray) -> np.ndarray:
+        """Returns the same in NumPy, as probabilities, for finite scores [N, A]."""
+        best = scores == scores.max(axis=-1, keepdims=True)
+        return best / best.sum(axis=-1, keepdims=True, dtype=np.float32)
+
 
 @dataclasses.dataclass(frozen=True)
 class EpsilonGreedy(Exploration):
@@ -69,6 +77,11 @@ class EpsilonGreedy(Exploration):
         greedy = Greedy().log_probs(scores, state, step)
         return _mix(as_schedule(self.epsilon)(step), _uniform(scores), greedy)
 
+    @staticmethod
+    def probabilities(scores: np.ndarray, epsilon: float) -> np.ndarray:
+        """Returns the same in NumPy, as probabilities, for finite scores [N, A]."""
+        return epsilon / scores.shape[-1] + (1.0 - epsilon) * Greedy.probabilities(scores)
+
 
 @dataclasses.dataclass(frozen=True)
 class Softmax(Exploration):
@@ -82,6 +95,12 @@ class Softmax(Exploration):
     def log_probs(self, scores, state, step):
         """Returns log softmax(scores / temperature)."""
         return tf.nn.log_softmax(scores / as_schedule(self.temperature)(step))
+
+    @staticmethod
+    def probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
+        """Returns the same in NumPy, as probabilities, for finite scores [N, A]."""
+        odds = np.exp((scores - scores.max(axis=-1, keepdims=True)) / temperature)
+        return odds / odds.sum(axis=-1, keepdims=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +118,12 @@ class EpsilonSoftmax(Exploration):
         """Returns log(epsilon / |valid| + (1 - epsilon) * softmax(scores / temperature))."""
         softmax = Softmax(self.temperature).log_probs(scores, state, step)
         return _mix(as_schedule(self.epsilon)(step), _uniform(scores), softmax)
+
+    @staticmethod
+    def probabilities(scores: np.ndarray, epsilon: float, temperature: float) -> np.ndarray:
+        """Returns the same in NumPy, as probabilities, for finite scores [N, A]."""
+        softmax = Softmax.probabilities(scores, temperature)
+        return epsilon / scores.shape[-1] + (1.0 - epsilon) * softmax
 
 
 EXPLORATIONS: dict[str, type[Exploration]] = {

@@ -39,6 +39,9 @@ class Agent(Protocol):
     chunk_length: int  # T, steps per environment between updates
     whole_episodes: bool  # each environment plays one episode per chunk, padded to T
 
+    # An agent may also set `acts_by_scores = True`: its act is exploration.choose on network(obs)
+    # where the network is not recurrent, so that a loop may do the same in its own way.
+
     def init(self, num_envs: int) -> Any:
         """Returns the state of a learner that acts in N environments."""
         ...

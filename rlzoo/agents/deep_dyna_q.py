@@ -96,6 +96,7 @@ class DeepDynaQ:
     """
 
     Config = DeepDynaQConfig
+    acts_by_scores = True
     whole_episodes = False
 
     def __init__(

@@ -92,6 +92,7 @@ class DQN:
     """
 
     Config = DQNConfig
+    acts_by_scores = True
     whole_episodes = False
 
     def __init__(

@@ -92,6 +92,7 @@ class REINFORCE:
     """
 
     Config = REINFORCEConfig
+    acts_by_scores = True
     whole_episodes = True
 
     def __init__(

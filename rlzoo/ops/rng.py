@@ -7,7 +7,7 @@ plain TensorFlow and XLA, float draws do not: every float here is built from 24 
 import tensorflow as tf
 
 _NON_NEGATIVE = 0x7FFFFFFF
-_ONE_BELOW = 1.0 - 2.0**-23  # keeps a threshold under the total in float32
+ONE_BELOW = 1.0 - 2.0**-23  # keeps a threshold under the total in float32
 
 
 def from_int(seed: int) -> tf.Tensor:
@@ -53,7 +53,7 @@ def categorical(seed: tf.Tensor, log_probs: tf.Tensor) -> tf.Tensor:
     """
     cumulative = tf.cumsum(tf.exp(log_probs), axis=-1)  # [N, A]
     total = cumulative[:, -1:]
-    threshold = uniform(seed, tf.shape(total)) * _ONE_BELOW * total  # [N, 1]
+    threshold = uniform(seed, tf.shape(total)) * ONE_BELOW * total  # [N, 1]
     return tf.argmax(cumulative > threshold, axis=-1, output_type=tf.int32)
 
 

@@ -36,7 +36,7 @@ __all__ = ["checkpoints", "describe_mismatch", "load", "lock", "save"]
 Template = Mapping[str, tuple[Sequence[int], Any]]  # name -> (shape, dtype)
 
 FORMAT = 1
-FINITE = ("network/", "optimizer/", "target/", "model/")  # no NaN or infinity under these names
+ANY_NUMBER = ("state/", "loop/")  # only under these names may NaN or infinity mean something
 
 _MANIFEST = "manifest.json"
 _FIELDS = {"format", "step", "versions", "meta", "files"}
@@ -96,7 +96,8 @@ def save(
         The new checkpoint's directory.
 
     Raises:
-        ValueError: an array or `meta` cannot be stored, or weights are not finite.
+        ValueError: an array or `meta` cannot be stored.
+        FloatingPointError: an array holds NaN or infinity.
         OSError: the disk is full or not writable; older checkpoints are intact.
     """
     directory = Path(directory)
@@ -250,9 +251,10 @@ def _plain_array(name: str, value: Any) -> np.ndarray:
     array = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
     if array.dtype.str not in _DTYPES:
         raise ValueError(f"{name}: expected bools, integers or floats, got {array.dtype}.")
-    if name.startswith(FINITE) and not _is_finite(array):
-        raise ValueError(
-            f"{name} holds NaN or infinity: training has diverged. No checkpoint was written."
+    if not name.startswith(ANY_NUMBER) and not _is_finite(array):
+        raise FloatingPointError(
+            f"{name} holds NaN or infinity: training has diverged. No checkpoint was written; the "
+            "last one is good. A lower learning_rate, or rewards of a smaller scale, may help."
         )
     return array
 
@@ -452,7 +454,7 @@ def _read_array(index: int, entry: _Entry, folder: int) -> np.ndarray:
             digest.update(piece)
     if digest.hexdigest() != entry.sha256:
         _refuse(f"{entry.name}: damaged (its checksum differs)")
-    if entry.name.startswith(FINITE) and not _is_finite(array):
+    if not entry.name.startswith(ANY_NUMBER) and not _is_finite(array):
         _refuse(f"{entry.name}: holds NaN or infinity")
     return array
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from rlzoo.agents import Agent
 from rlzoo.envs.base import Envs
 from rlzoo.ops import rng
+from rlzoo.train.light import NumpyActor
 from rlzoo.types import Chunk, EnvSpec
 
 _ACT, _UPDATE = 0, 1  # random streams of a run
@@ -72,9 +73,16 @@ def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Compil
     return Compiled(act, state, obs, tf.TensorSpec((num_envs,), tf.bool))
 
 
-def compile_update(agent: Agent, num_envs: int, seed: int) -> tuple[Compiled, list[str]]:
-    """Compiles (LoopState, Chunk) -> (metrics [M], LoopState), and names the metrics."""
+def compile_update(
+    agent: Agent, num_envs: int, seed: int, actor: NumpyActor | None = None
+) -> tuple[Compiled, list[str]]:
+    """Compiles (LoopState, Chunk) -> (metrics [M], LoopState), and names the metrics.
+
+    With an actor, the acts of the next chunk are counted here, and what it needs for them comes
+    behind the metrics.
+    """
     stream = rng.fold_in(rng.from_int(seed), _UPDATE)
+    acting = rng.fold_in(rng.from_int(seed), _ACT)
     tags: list[str] = []
 
     def update(state: LoopState, chunk: Chunk):
@@ -82,7 +90,11 @@ def compile_update(agent: Agent, num_envs: int, seed: int) -> tuple[Compiled, li
         agent_state, metrics = agent.update(state.agent, chunk, seed)
         tags[:] = sorted(metrics)
         values = tf.stack([tf.cast(metrics[tag], tf.float32) for tag in tags])
-        return values, state._replace(agent=agent_state, chunks=state.chunks + 1)
+        state = LoopState(agent_state, state.acts, state.chunks + 1)
+        if actor is not None:
+            state = state._replace(acts=state.acts + agent.chunk_length)
+            values = tf.concat([values, actor.pack(state.agent.step, state.acts, acting)], axis=0)
+        return values, state
 
     fields = chunk_fields(agent.spec, (agent.chunk_length, num_envs))
     chunk = Chunk._make(tf.TensorSpec(*field) for field in fields)
@@ -109,8 +121,9 @@ class HostLoop:
         self.episode_return = np.zeros(envs.num_envs)  # of the running episodes
         self.episode_length = np.zeros(envs.num_envs, np.int64)
         self.first = np.ones(envs.num_envs, bool)
-        self.obs = envs.reset() if not agent.whole_episodes else None
-        self._act: Any = None  # compiled when first needed
+        self.obs: Any = envs.reset() if not agent.whole_episodes else None
+        self._actor = self._make_actor()
+        self._compiled = False  # done when first needed
 
     def _compile(self) -> None:
         """Compiles act and update, anew where `agent.exploration` is another than before.
@@ -121,8 +134,21 @@ class HostLoop:
             self._strategy = self.agent.exploration
             fresh = self.agent.init(self.envs.num_envs).exploration
             self.state = self.state._replace(agent=self.state.agent._replace(exploration=fresh))
-        self._act = compile_act(self.agent, self.envs.num_envs, self._seed, explore=True)
-        self._update, self._tags = compile_update(self.agent, self.envs.num_envs, self._seed)
+            self._actor = self._make_actor()
+        agent, num_envs, seed = self.agent, self.envs.num_envs, self._seed
+        self._update, self._tags = compile_update(agent, num_envs, seed, self._actor)
+        if self._actor is None:
+            self._act = compile_act(agent, num_envs, seed, explore=True)
+        self._compiled = True
+
+    def _make_actor(self) -> NumpyActor | None:
+        """Returns what acts in NumPy, ready for the next chunk, if this agent can."""
+        if not NumpyActor.fits(self.agent):
+            return None
+        actor = NumpyActor(self.agent, self.envs.num_envs)
+        stream = rng.fold_in(rng.from_int(self._seed), _ACT)
+        actor.unpack(actor.pack(self.state.agent.step, self.state.acts, stream).numpy())
+        return actor
 
     def run_chunk(self) -> Report:
         """Collects one chunk and learns from it.
@@ -130,11 +156,14 @@ class HostLoop:
         Raises:
             FloatingPointError: a metric is not finite.
         """
-        if self._act is None or self._strategy is not self.agent.exploration:
+        if not self._compiled or self._strategy is not self.agent.exploration:
             self._compile()
         chunk, episodes = self._collect()
         values, *self._tensors = self._update(*self._tensors, *map(tf.constant, chunk))
-        metrics = values.numpy()
+        values = values.numpy()
+        metrics = values[: len(self._tags)]
+        if self._actor is not None:
+            self._actor.unpack(values[len(self._tags) :])
         report = Report(
             int(np.count_nonzero(chunk.valid)),
             episodes,
@@ -159,10 +188,7 @@ class HostLoop:
             self.obs, active = envs.reset(), ~envs.retired
             self.first = np.ones(num_envs, bool)
         for t in range(self.agent.chunk_length):
-            action, log_prob, *self._tensors = self._act(
-                *self._tensors, tf.constant(self.obs), tf.constant(self.first)
-            )
-            action = action.numpy()
+            action, log_prob = self._choose(t)
             step = envs.step(action, active)
             last = step.terminated | step.truncated
             taken = ~envs.lost if active is None else active & ~envs.lost
@@ -173,7 +199,7 @@ class HostLoop:
             chunk.last[t] = last
             chunk.first[t] = self.first
             chunk.next_obs[t] = step.final_obs
-            chunk.behaviour_log_prob[t] = log_prob.numpy()
+            chunk.behaviour_log_prob[t] = log_prob
             chunk.valid[t] = taken
             self.episode_return += step.reward
             self.episode_length += taken
@@ -189,6 +215,15 @@ class HostLoop:
                 if not active.any():
                     break
         return chunk, episodes
+
+    def _choose(self, t: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns actions [N] and their log-probabilities [N] for row t of a chunk."""
+        if self._actor is not None:
+            return self._actor(self.obs, t)
+        action, log_prob, *self._tensors = self._act(
+            *self._tensors, tf.constant(self.obs), tf.constant(self.first)
+        )
+        return action.numpy(), log_prob.numpy()
 
     @property
     def state(self) -> LoopState:
@@ -207,6 +242,8 @@ class HostLoop:
         arrays["loop/episode_return"] = self.episode_return
         arrays["loop/episode_length"] = self.episode_length
         arrays["loop/first"] = self.first
+        if self._actor is not None:
+            arrays["loop/actor"] = self._actor.packed
         if not self.agent.whole_episodes:  # these start with a reset
             arrays["loop/obs"] = self.obs
         return arrays, {"envs": self.envs.get_state()}
@@ -219,6 +256,8 @@ class HostLoop:
         self.episode_return = arrays["loop/episode_return"].copy()
         self.episode_length = arrays["loop/episode_length"].copy()
         self.first = arrays["loop/first"].copy()
+        if self._actor is not None:
+            self._actor.unpack(arrays["loop/actor"])
         obs = self.envs.set_state(meta["envs"], arrays.get("loop/obs"))
         self.obs = None if self.agent.whole_episodes else obs
 

@@ -109,6 +109,14 @@ EXPERIMENTS = {
 }
 
 
+# What others publish for the same agent and environment.
+PUBLISHED = {
+    "dqn-cartpole": "rl-baselines3-zoo 500.0 at 50,000 steps, one run",
+    "dqn-acrobot": "rl-baselines3-zoo -76.6 at 100,000 steps, one run",
+    "reinforce-cartpole": "SLM-Lab 483.31 at 200,000 steps, training average of 4 runs",
+}
+
+
 def main() -> None:
     """Runs the experiments that are named, or all."""
     names = sys.argv[1:] or list(EXPERIMENTS)
@@ -177,6 +185,7 @@ def learning_section(name: str, result: dict) -> list[str]:
         "",
         f"Best >= {threshold:g}: {solved} of {len(rows)} seeds. IQM of best "
         f"{interquartile_mean(best):.2f}, 95 % bootstrap interval {low:.2f} to {high:.2f}.",
+        *([f"Published: {PUBLISHED[name]}."] if name in PUBLISHED else []),
         "",
     ]
 

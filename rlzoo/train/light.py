@@ -1,0 +1,129 @@
+"""Acting in NumPy: for a small dense network a compiled call costs more than its arithmetic.
+
+The actor mirrors `exploration.choose(strategy, network(obs), ...)`. Weights, rates and random draws
+come out of the compiled update, once per chunk.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rlzoo.agents import Agent
+from rlzoo.exploration import EXPLORATIONS
+from rlzoo.networks.network import Preprocess
+from rlzoo.ops import rng
+
+_MAX_WEIGHTS = 100_000  # beyond, the arithmetic outweighs the call
+_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "linear": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0.0),
+    "tanh": np.tanh,
+}
+
+
+class NumpyActor:
+    """Acts as the agent's compiled `act` does, for networks of dense layers.
+
+    Args:
+        agent: with `acts_by_scores`; its network and strategy fit (see `fits`).
+        num_envs: N.
+    """
+
+    def __init__(self, agent: Agent, num_envs: int):
+        self._agent = agent
+        self._num_envs = num_envs
+        self._strategy: Any = agent.exploration  # one of ours: it has `probabilities`
+        self._layers = _dense_layers(agent.network) or []
+        self._variables = [w for layer, _ in self._layers for w in (layer.kernel, layer.bias)]
+        self._rate_names = list(self._strategy.rates(tf.zeros([], tf.int64)))
+        # The parts of what `pack` returns: draws, then kernel and bias of each layer.
+        shapes = [(agent.chunk_length, num_envs), *(tuple(w.shape) for w in self._variables)]
+        ends = np.cumsum([len(self._rate_names), *map(math.prod, shapes)]).tolist()
+        self._parts = list(zip(itertools.pairwise(ends), shapes, strict=True))
+        self._weights: list[np.ndarray] = []
+        self.packed = np.zeros(0, np.float32)  # what was unpacked last
+        self._rates: dict[str, float] = {}
+        self._draws = np.zeros((0, num_envs), np.float32)
+
+    @staticmethod
+    def fits(agent: Agent) -> bool:
+        """Tells whether an agent's network and strategy have a mirror in NumPy."""
+        return (
+            getattr(agent, "acts_by_scores", False)
+            and type(agent.exploration) in EXPLORATIONS.values()
+            and np.dtype(agent.spec.obs_dtype).kind == "f"
+            and _dense_layers(agent.network) is not None
+            and agent.network.count_params() <= _MAX_WEIGHTS
+        )
+
+    def pack(self, step: tf.Tensor, acts: tf.Tensor, stream: tf.Tensor) -> tf.Tensor:
+        """Returns, in a compiled function, what the next chunk needs as one float32 vector."""
+        length, num_envs = self._agent.chunk_length, self._num_envs
+        rates = [self._strategy.rates(step)[name] for name in self._rate_names]
+        draws = tf.map_fn(
+            lambda t: rng.uniform(rng.fold_in(stream, acts + t), [num_envs]),
+            tf.range(length, dtype=tf.int64),
+            fn_output_signature=tf.TensorSpec((num_envs,), tf.float32),
+        )
+        weights = [tf.convert_to_tensor(variable) for variable in self._variables]
+        return tf.concat([tf.reshape(x, [-1]) for x in (*rates, draws, *weights)], axis=0)
+
+    def unpack(self, packed: np.ndarray) -> None:
+        """Takes what `pack` returned for the chunk to come."""
+        self.packed = packed
+        self._rates = dict(
+            zip(self._rate_names, packed[: len(self._rate_names)].tolist(), strict=True)
+        )
+        parts = [packed[start:end].reshape(shape) for (start, end), shape in self._parts]
+        self._draws, *self._weights = parts
+
+    def __call__(self, obs: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns actions [N] int32 and their log-probabilities [N] for row t of the chunk."""
+        scores = obs.reshape(len(obs), -1).astype(np.float32, copy=False)
+        weights = iter(self._weights)
+        for _, activation in self._layers:
+            scores = activation(scores @ next(weights) + next(weights))
+        probs = self._strategy.probabilities(scores, **self._rates)  # [N, A]
+        cumulative = probs.cumsum(axis=-1)
+        threshold = (self._draws[t] * rng.ONE_BELOW * cumulative[:, -1])[:, None]
+        action = (cumulative > threshold).argmax(axis=-1)
+        chosen = probs[np.arange(len(action)), action]
+        return action.astype(np.int32), np.log(chosen)
+
+
+def _dense_layers(network: keras.Model) -> list[tuple[Any, Callable]] | None:
+    """Returns (Dense layer, activation) in order, None if the network has anything else."""
+    found: list[list[Any]] = []
+    for layer in _leaves(network):
+        if isinstance(layer, (keras.layers.InputLayer, keras.layers.Flatten, Preprocess)):
+            continue
+        if not isinstance(layer, (keras.layers.Dense, keras.layers.Activation)):
+            return None
+        activation = _ACTIVATIONS.get(getattr(layer.activation, "__name__", ""))
+        if activation is None:
+            return None
+        if isinstance(layer, keras.layers.Dense):
+            if not layer.use_bias:
+                return None
+            found.append([layer, activation])
+        elif not found or found[-1][1] is not _ACTIVATIONS["linear"]:
+            return None
+        else:
+            found[-1][1] = activation
+    return [(layer, activation) for layer, activation in found] or None
+
+
+def _leaves(model: Any) -> list[Any]:
+    """Returns the layers of a network in the order of computation; nested models opened."""
+    leaves = []
+    for layer in model.layers:
+        if isinstance(layer, keras.Sequential):
+            leaves += _leaves(layer)
+        else:
+            leaves.append(layer)
+    return leaves

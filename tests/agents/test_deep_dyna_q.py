@@ -1,17 +1,14 @@
-"""Dyna-Q with networks: its loss, its model, when it plans, what values it learns."""
+"""Dyna-Q with networks: its loss, when it plans, what values it learns."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rlzoo import networks
 from rlzoo.agents import DeepDynaQ
 from rlzoo.agents.deep_dyna_q import DeepDynaQConfig, q_loss
 from rlzoo.exploration import EpsilonGreedy
-from rlzoo.networks.transition_model import Moments
 from rlzoo.ops import rng
 from rlzoo.train.host import HostLoop
 from rlzoo.types import EnvSpec, Transitions
@@ -22,9 +19,7 @@ from tests.helpers import (
     assign,
     chain_envs,
     chain_values,
-    graph,
     make_agent,
-    random_obs,
 )
 
 SEED = rng.from_int(0)
@@ -52,31 +47,6 @@ def test_loss_by_hand(double_q):
     error = np.array([first - 3, -1.0 - 1, 0.5 + 0.25 * 30 - 6])
     assert float(loss) == pytest.approx((np.abs(error) - 0.5).mean(), rel=1e-5)
     assert float(q) == pytest.approx((3 + 1 + 6) / 3)
-
-
-# Moments
-
-
-def moments(size):
-    zeros = [tf.Variable(tf.zeros(shape)) for shape in ((size,), (size,), ())]
-    return Moments(*zeros)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
-def test_moments_are_those_of_all_valid_rows_so_far(counts, seed):
-    """Whatever the pieces they came in, some of them empty."""
-    random, running, seen = np.random.default_rng(seed), moments(2), []
-    for count in counts:
-        rows = random.normal([3.0, -1.0], [2.0, 0.1], (6, 2)).astype(np.float32)
-        valid = random.permutation(np.arange(6) < count)
-        running.add(tf.constant(rows), tf.constant(valid))
-        seen += list(rows[valid])
-    assert float(running.count) == len(seen)
-    if seen:
-        np.testing.assert_allclose(running.mean, np.mean(seen, axis=0), atol=1e-4)
-        np.testing.assert_allclose(running.variance, np.var(seen, axis=0), atol=1e-4)
-    assert (running.scale().numpy() > 0).all()
 
 
 # When it learns and plans
@@ -139,75 +109,6 @@ def test_steps_that_are_not_valid_change_nothing():
         found.append(arrays(agent.variables()) | arrays(metrics))
     for name, value in found[0].items():
         np.testing.assert_array_equal(value, found[1][name], err_msg=name)
-
-
-# The model
-
-
-def world(obs, action):
-    """Returns a successor, reward and termination that a model can learn."""
-    next_obs = obs + 0.5 * np.eye(3, dtype=np.float32)[action] - 0.1 * obs[..., ::-1]
-    return next_obs, obs[..., 0] * (action == 1), obs[..., 1] > 0.5
-
-
-def test_the_model_learns_what_the_world_does():
-    agent = make_agent(
-        "dyna_q",
-        BOX,
-        batch_size=64,
-        replay_capacity=2_000,
-        planning_steps=1,
-        model_sizes=(32,),
-        model_updates=20,
-        model_learning_rate=3e-3,
-    )
-    update, state, random = graph(agent.update), agent.init(16), np.random.default_rng(0)
-    for number in range(60):
-        obs = random.normal(1.0, 1.0, (4, 16, 3)).astype(np.float32)
-        action = random.integers(3, size=(4, 16)).astype(np.int32)
-        next_obs, reward, terminated = world(obs, action)
-        chunk = agent_chunk(agent, 16, 0)._replace(
-            obs=tf.constant(obs),
-            action=tf.constant(action),
-            next_obs=tf.constant(next_obs),
-            reward=tf.constant(reward, tf.float32),
-            discount=tf.constant(~terminated, tf.float32),
-        )
-        state, metrics = update(state, chunk, rng.from_int(number))
-    obs = random.normal(1.0, 1.0, (2_000, 3)).astype(np.float32)
-    found = agent.model.simulate(tf.constant(obs), SEED)
-    next_obs, reward, terminated = world(obs, found.action.numpy())
-    assert np.bincount(found.action).min() > 500, "every action is tried"
-    np.testing.assert_array_equal(found.obs, obs)
-    assert np.sqrt(np.mean((found.next_obs - next_obs) ** 2)) < 0.1
-    assert np.sqrt(np.mean((found.reward - reward) ** 2)) < 0.2
-    assert np.mean((found.discount.numpy() < 0.5) == terminated) > 0.95
-    assert ((found.discount.numpy() >= 0) & (found.discount.numpy() <= 1)).all()
-    assert float(metrics["model/loss"]) > float(metrics["model/termination_loss"]) > 0
-
-
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "float32", "float64"])
-def test_simulated_observations_are_of_the_environments_dtype(dtype):
-    """To the nearest value it holds: a model that predicts no change must not round down."""
-    spec = BOX._replace(obs_dtype=dtype)
-    agent = make_agent("dyna_q", spec, planning_steps=1)
-    agent.model.network.layers[-1].kernel.assign(tf.zeros((8, 5)))
-    agent.model.change_moments.mean.assign([-0.2, 0.0, 0.2])
-    obs = random_obs(spec, (50,), np.random.default_rng(0))
-    found = agent.model.simulate(tf.constant(obs), SEED).next_obs
-    assert found.dtype == dtype
-    if dtype.startswith("float"):
-        np.testing.assert_allclose(found, obs + np.array([-0.2, 0.0, 0.2]), atol=1e-5)
-    else:
-        np.testing.assert_array_equal(found, obs)
-
-
-def test_simulated_bytes_stay_within_their_range():
-    agent = make_agent("dyna_q", BOX._replace(obs_dtype="uint8"), planning_steps=1)
-    agent.model.network.layers[-1].kernel.assign(tf.zeros((8, 5)))
-    agent.model.change_moments.mean.assign([-300.0, 0.0, 300.0])
-    found = agent.model.simulate(tf.fill((4, 3), tf.constant(100, tf.uint8)), SEED).next_obs
-    np.testing.assert_array_equal(found, [[0, 100, 255]] * 4)
 
 
 @pytest.mark.parametrize("torso", [networks.lstm(4), networks.gru(4), keras.layers.LSTMCell(4)])

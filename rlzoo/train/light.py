@@ -19,11 +19,12 @@ from rlzoo.networks.network import Preprocess
 from rlzoo.ops import rng
 
 _MAX_WEIGHTS = 100_000  # beyond, the arithmetic outweighs the call
-_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "linear": lambda x: x,
-    "relu": lambda x: np.maximum(x, 0.0),
-    "tanh": np.tanh,
+_ACTIVATIONS: dict[Callable, Callable[[np.ndarray], np.ndarray]] = {
+    keras.activations.linear: lambda x: x,
+    keras.activations.relu: lambda x: np.maximum(x, 0.0),
+    keras.activations.tanh: np.tanh,
 }
+_LINEAR = _ACTIVATIONS[keras.activations.linear]
 
 
 class NumpyActor:
@@ -56,6 +57,7 @@ class NumpyActor:
         return (
             getattr(agent, "acts_by_scores", False)
             and type(agent.exploration) in EXPLORATIONS.values()
+            and hasattr(agent.exploration, "probabilities")
             and np.dtype(agent.spec.obs_dtype).kind == "f"
             and _dense_layers(agent.network) is not None
             and agent.network.count_params() <= _MAX_WEIGHTS
@@ -99,19 +101,22 @@ class NumpyActor:
 def _dense_layers(network: keras.Model) -> list[tuple[Any, Callable]] | None:
     """Returns (Dense layer, activation) in order, None if the network has anything else."""
     found: list[list[Any]] = []
+    flat = len(network.inputs[0].shape) <= 2
     for layer in _leaves(network):
-        if isinstance(layer, (keras.layers.InputLayer, keras.layers.Flatten, Preprocess)):
+        kind = type(layer)  # a subclass may do anything
+        if kind in (keras.layers.InputLayer, keras.layers.Flatten, Preprocess):
+            flat = flat or kind is keras.layers.Flatten
             continue
-        if not isinstance(layer, (keras.layers.Dense, keras.layers.Activation)):
+        if not flat or kind not in (keras.layers.Dense, keras.layers.Activation):
             return None
-        activation = _ACTIVATIONS.get(getattr(layer.activation, "__name__", ""))
+        activation = _ACTIVATIONS.get(layer.activation)
         if activation is None:
             return None
-        if isinstance(layer, keras.layers.Dense):
+        if kind is keras.layers.Dense:
             if not layer.use_bias:
                 return None
             found.append([layer, activation])
-        elif not found or found[-1][1] is not _ACTIVATIONS["linear"]:
+        elif not found or found[-1][1] is not _LINEAR:
             return None
         else:
             found[-1][1] = activation
@@ -122,7 +127,7 @@ def _leaves(model: Any) -> list[Any]:
     """Returns the layers of a network in the order of computation; nested models opened."""
     leaves = []
     for layer in model.layers:
-        if isinstance(layer, keras.Sequential):
+        if type(layer) is keras.Sequential:
             leaves += _leaves(layer)
         else:
             leaves.append(layer)

@@ -75,6 +75,20 @@ class Own(Softmax):
         return tf.nn.log_softmax(-scores)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Doubling(keras.layers.Dense):
+    """A layer of somebody's own on top of Keras's."""
+
+    def call(self, inputs):
+        return 2.0 * super().call(inputs)
+
+
+@keras.saving.register_keras_serializable("tests")
+def relu(inputs):
+    """An activation that is not the one of this name."""
+    return keras.ops.leaky_relu(inputs)
+
+
 def test_only_what_has_a_mirror_is_acted_in_numpy():
     assert NumpyActor.fits(agent_with(Softmax()))
     assert not NumpyActor.fits(agent_with(Own()))
@@ -82,6 +96,11 @@ def test_only_what_has_a_mirror_is_acted_in_numpy():
     assert not NumpyActor.fits(agent_with(Softmax(), networks.dense((8,), layer_norm=True)))
     assert not NumpyActor.fits(agent_with(Softmax(), networks.dense((8,), "silu")))
     assert not NumpyActor.fits(agent_with(Softmax(), networks.dense((400, 400))))
+    assert not NumpyActor.fits(agent_with(Softmax(), Doubling(8)))
+    assert not NumpyActor.fits(agent_with(Softmax(), keras.layers.Dense(8, activation=relu)))
+    rows = SPEC._replace(obs_shape=(2, 4))  # Keras applies a Dense to each row
+    assert not NumpyActor.fits(agent_with(Softmax(), keras.layers.Dense(8), rows))
+    assert NumpyActor.fits(agent_with(Softmax(), networks.dense((8,)), rows))
     discrete = EnvSpec((), "int64", 5, 3, 20)
     assert not NumpyActor.fits(agent_with(Softmax(), spec=discrete))
     cell = keras.layers.LSTMCell(4)

@@ -171,6 +171,9 @@ def chain_values(end: str, discount: float = 0.9) -> np.ndarray:
 
 def collect(loop: HostLoop) -> Chunk:
     """Returns the chunk that a loop would learn from next; it does not learn from it."""
-    if loop._act is None:
+    if not loop._compiled:
         loop._compile()
-    return loop._collect()[0]
+    if loop._actor is not None:  # the agent may have learned outside the loop
+        loop._actor.packed = loop._actor.packed[:0]
+        loop._prepare_actor()
+    return loop._collect()[0].chunk()

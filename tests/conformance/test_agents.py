@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from gymnasium.wrappers import TimeLimit
 
+from rlzoo import exploration
 from rlzoo.agents import AGENTS, agent_class
 from rlzoo.envs import make_envs
 from rlzoo.exploration import EXPLORATIONS
@@ -128,6 +129,20 @@ def test_act_compiles_once_and_chooses_what_there_is(learner):
     assert traces == ["act"]
     for name, value in arrays(agent.variables()).items():
         np.testing.assert_array_equal(value, variables[name], err_msg=name)
+
+
+def test_an_agent_that_says_so_acts_by_the_scores_of_its_network(learner):
+    """`acts_by_scores` allows a loop to choose by itself: it must be the same choice."""
+    agent, state = learner.agent, learner.agent.init(50)
+    if not getattr(agent, "acts_by_scores", False) or len(agent.network.inputs) > 1:
+        return
+    obs = tf.constant(random_obs(learner.spec, (50,), np.random.default_rng(0)))
+    seed = rng.from_int(5)
+    found = agent.act(state, obs, tf.fill([50], False), seed, True)[:2]
+    scores, strategy = agent.network(obs), agent.exploration
+    want = exploration.choose(strategy, scores, state.exploration, state.step, seed)
+    for one, other in zip(found, want, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_states_keep_their_structure_and_count_the_valid_steps(learner):

@@ -60,6 +60,21 @@ def test_compiled_it_is_the_same(strategy):
     np.testing.assert_allclose(np.exp(compiled), np.exp(plain), atol=1e-6)
 
 
+def test_in_numpy_it_is_the_same(strategy):
+    """Those that say their distribution in NumPy are acted without TensorFlow."""
+    if not hasattr(strategy, "probabilities"):
+        return
+    assert strategy.init(N, A) == (), "nothing but rates reaches the one in NumPy"
+    scores = np.random.default_rng(0).normal(0, 3, (N, A)).astype(np.float32)
+    scores[0] = [2.0, -1.0, 2.0, 1.0, 2.0]
+    for number in (0, 1_000, 10**9):
+        rates = {name: float(rate) for name, rate in strategy.rates(step(number)).items()}
+        found = strategy.probabilities(scores, **rates)
+        assert found.dtype == np.float32
+        want = np.exp(strategy.log_probs(tf.constant(scores), (), step(number)))
+        np.testing.assert_allclose(found, want, atol=1e-6)
+
+
 def test_what_is_chosen_is_possible_and_fits_the_distribution(strategy):
     state = strategy.init(N, A)
     choose = xla(lambda scores, seed: exploration.choose(strategy, scores, state, step(0), seed))

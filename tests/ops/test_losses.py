@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from rlzoo.ops import losses
 
-floats = st.floats(-100, 100, width=32)
+floats = st.floats(-100, 100, width=32, allow_subnormal=False)
 
 
 def test_select_by_hand_for_every_rank():
@@ -82,7 +82,7 @@ def test_huber_by_hand_with_its_slope(error, delta, loss, slope):
 
 
 @settings(max_examples=100, deadline=None)
-@given(floats, st.floats(0.125, 10, width=32))
+@given(floats, st.floats(0.125, 10, width=32, allow_subnormal=False))
 def test_huber_is_what_plain_python_says(error, delta):
     size = abs(error)
     want = 0.5 * error**2 if size <= delta else delta * (size - 0.5 * delta)
@@ -109,7 +109,7 @@ def test_entropy_by_hand_also_where_actions_are_impossible():
 
 @settings(max_examples=100, deadline=None)
 @given(
-    hnp.arrays(np.float32, (2, 3, 4), elements=st.floats(-20, 20, width=32)),
+    hnp.arrays(np.float32, (2, 3, 4), elements=st.floats(-20, 20, width=32, allow_subnormal=False)),
     hnp.arrays(np.bool_, (2, 3, 4)),
 )
 def test_entropy_is_what_plain_python_says(logits, impossible):

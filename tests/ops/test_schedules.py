@@ -46,7 +46,7 @@ def test_values_by_hand(schedule, step, value):
     assert at(schedule, step) == pytest.approx(value, abs=1e-6)
 
 
-numbers = st.floats(-10, 10, width=32)
+numbers = st.floats(-10, 10, width=32, allow_subnormal=False)
 steps = st.integers(0, 10**6)
 
 
@@ -79,7 +79,7 @@ def test_piecewise_is_numpy_interp(knots, step):
     assert at(Piecewise(boundaries, values), step) == pytest.approx(want, abs=1e-4)
 
 
-levels = st.sampled_from([0.0, 1e-6, 1.0, 100.0]) | st.floats(0, 1, width=32)
+levels = st.sampled_from([0.0, 1e-6, 1.0, 100.0]) | st.floats(0, 1, width=32, allow_subnormal=False)
 
 
 def inside(value, one, other):

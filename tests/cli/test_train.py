@@ -14,6 +14,7 @@ import yaml
 from rlzoo.cli import main
 
 QUICK = """--steps 400 --seed 3 --set learning_starts=100 --set batch_size=16
+    --set train_every=4 --set updates_per_chunk=1
     --set eval_every=200 --set eval_episodes=2 --set log_every=100 --set torso.sizes=[8]
     """
 

@@ -137,6 +137,8 @@ def start_and_list_workers(tmp_path):
     body = (
         SCRIPT
         + """
+    import signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     print("ready", flush=True)
     try:
         while True:

@@ -85,7 +85,6 @@ class NumpyActor:
         self._draws, *self._weights = parts
 
     @np.errstate(over="ignore", invalid="ignore")  # the metrics tell when an agent diverges
-    @np.errstate(all="ignore")  # weights that diverged are the update's to report
     def __call__(self, obs: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns actions [N] int32 and their log-probabilities [N] for row t of the chunk."""
         scores = obs.reshape(len(obs), -1).astype(np.float32, copy=False)

@@ -149,8 +149,8 @@ class HostLoop:
         self._actor = self._make_actor()
         self._compiled = False  # done when first needed
 
-    def _compile(self) -> None:
-        """Compiles act and update, anew where `agent.exploration` is another than before.
+    def _follow(self) -> None:
+        """Takes up `agent.exploration` where it is another than before.
 
         Another strategy starts with a state of its own; all else goes on.
         """
@@ -159,6 +159,10 @@ class HostLoop:
             fresh = self.agent.init(self.envs.num_envs).exploration
             self.state = self.state._replace(agent=self.state.agent._replace(exploration=fresh))
             self._actor = self._make_actor()
+            self._compiled = False
+
+    def _compile(self) -> None:
+        """Compiles act and update."""
         agent, num_envs, seed = self.agent, self.envs.num_envs, self._seed
         self._update, self._tags = compile_update(agent, num_envs, seed, self._actor)
         if self._actor is None:
@@ -184,7 +188,8 @@ class HostLoop:
         Raises:
             FloatingPointError: a metric is not finite.
         """
-        if not self._compiled or self._strategy is not self.agent.exploration:
+        self._follow()
+        if not self._compiled:
             self._compile()
         buffer, episodes = self._collect()
         values, *self._tensors = self._update(*self._tensors, *map(tf.constant, buffer))
@@ -266,6 +271,7 @@ class HostLoop:
 
     def get_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Returns all that a checkpoint needs to go on from here: arrays, and plain values."""
+        self._follow()
         self._prepare_actor()
         arrays = {f"state/{i}": tensor.numpy() for i, tensor in enumerate(self._tensors)}
         arrays |= {name: value.numpy() for name, value in self.agent.variables().items()}

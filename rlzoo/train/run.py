@@ -16,7 +16,6 @@ from rlzoo.train import files
 from rlzoo.train.build import Source
 from rlzoo.train.config import (
     RunConfig,
-    describe,
     load_run,
     make_exploration,
     resolve,
@@ -178,8 +177,7 @@ def _train(
         session = Session(run_dir, config, source, stop, quiet)
         with contextlib.closing(session):
             if exploration is not None:  # from now on; the checkpoint was read with the one before
-                session.agent.exploration = exploration
-                session.config = dataclasses.replace(config, exploration=describe(exploration))
+                session.follow(exploration)
                 source = source._replace(exploration=exploration)
             with files.replacing(run_dir / "config.yaml") as file:
                 file.write(to_yaml(session.config))

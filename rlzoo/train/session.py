@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rlzoo.envs import make_envs
+from rlzoo.exploration import Exploration
 from rlzoo.train import checkpoint, logs
 from rlzoo.train import evaluate as evaluation
 from rlzoo.train.build import (
@@ -25,7 +26,7 @@ from rlzoo.train.build import (
     stream,
     variable_bytes,
 )
-from rlzoo.train.config import RunConfig, flatten
+from rlzoo.train.config import RunConfig, describe, flatten
 from rlzoo.train.host import HostLoop
 
 
@@ -109,6 +110,12 @@ class Session:
         self._evaluate()
         self._save()
         return self._finish()
+
+    def follow(self, exploration: Exploration) -> None:
+        """Explores by another strategy from now on."""
+        self.agent.exploration = exploration
+        self.config = dataclasses.replace(self.config, exploration=describe(exploration))
+        self._save()  # the checkpoint before holds the state of another strategy
 
     def _evaluate(self) -> None:
         result = self.evaluator.run(stream(self.config.seed, EVAL))

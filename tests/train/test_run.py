@@ -19,7 +19,7 @@ import tensorflow as tf
 import yaml
 
 import rlzoo
-from rlzoo.exploration import Exploration, Softmax
+from rlzoo.exploration import Exploration, Greedy, Softmax
 from rlzoo.train import checkpoint
 from tests.env_doubles import ChainEnv
 from tests.train.killed_runs import final_arrays
@@ -392,21 +392,15 @@ MEMORY = partial(gymnasium.make, "rlzoo/Memory-v0", delay=3)
 STATES = partial(ChainEnv, num_states=3)
 
 
-@pytest.mark.parametrize(
-    ("agent", "env", "part", "make"),
-    [
-        ("dqn", CHAIN, "torso", Squares),
-        ("dyna_q", STATES, "exploration", Stubborn),
-    ],
-)
-def test_a_part_of_ones_own(agent, env, part, make, tmp_path):
-    check_part(agent, env, part, make, tmp_path)
+def test_a_strategy_of_ones_own(tmp_path):
+    check_part("dyna_q", STATES, "exploration", Stubborn, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("agent", "env", "part", "make"),
     [
+        ("dqn", CHAIN, "torso", Squares),
         ("dyna_q", CHAIN, "torso", sequential),
         ("reinforce", MEMORY, "torso", stacked),
         ("dqn", CHAIN, "exploration", Stubborn),
@@ -440,6 +434,34 @@ def check_part(agent, env, part, make, tmp_path):
     for name, variable in policy.agent.variables().items():
         if name.startswith("network/"):
             assert np.array_equal(variable.numpy(), last[name])
+
+
+class Failing(gymnasium.Wrapper):
+    """CartPole that breaks down at its 30th step, once it is armed."""
+
+    armed = False
+    count = 0
+
+    def step(self, action):
+        self.count += 1
+        if self.armed and self.count == 30:
+            raise RuntimeError("broke down")
+        return self.env.step(action)
+
+
+@pytest.mark.parametrize("strategy", [Greedy(), Stubborn()])
+def test_a_run_stopped_soon_after_a_swap_goes_on(strategy, run, tmp_path, monkeypatch):
+    """Before it saved with the new strategy, which has a state of another shape."""
+    copy = changed(run.dir, tmp_path)
+    going_on = rlzoo.resume(copy, env=lambda: Failing(gymnasium.make("CartPole-v1")), quiet=True)
+    monkeypatch.setattr(Failing, "armed", True)
+    with pytest.raises(RuntimeError, match="broke down"):
+        going_on.train(200, exploration=strategy, quiet=True)
+    assert checkpoint.load(copy / "checkpoints")[1]["loop"]["step"] == 600
+    own = {"exploration": strategy} if isinstance(strategy, Stubborn) else {}
+    resumed = rlzoo.resume(copy, steps=620, quiet=True, **own)
+    assert resumed.agent.exploration == strategy and resumed.summary["steps"] >= 620
+    assert final_arrays(copy)["replay/added"] == resumed.summary["steps"]
 
 
 def test_an_environment_of_ones_own_is_asked_for_again(tmp_path):

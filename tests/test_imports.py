@@ -20,7 +20,7 @@ ALLOWED = {
     "replay": {"ops", "types"},
     "exploration": {"ops", "types"},
     "agents": {"exploration", "replay", "networks", "ops", "types"},
-    "envs": {"types"},
+    "envs": {"ops", "types"},
     "train": {"agents", "envs", "exploration", "replay", "networks", "ops", "types"},
     "interop": {"train", "agents", "envs", "exploration", "replay", "networks", "ops", "types"},
     "cli": {"interop", "train", "agents", "envs", "exploration", "networks", "ops", "types"},

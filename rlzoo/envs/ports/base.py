@@ -1,0 +1,97 @@
+"""What a port is, and N copies of one with time limit and automatic reset."""
+
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium
+import tensorflow as tf
+
+from rlzoo.ops import rng
+from rlzoo.types import EnvSpec, TimeStep
+
+
+class Port(Protocol):
+    """The rules of one environment in TensorFlow ops, for N independent copies at once.
+
+    Everything compiles under XLA. A state is a NamedTuple of tensors [N, ...]; actions and Discrete
+    observations count from 0. A port knows neither time limits nor resets: see `PortedEnvs`.
+
+    A port whose state outlives an episode also has `keep(fresh, old)`, which returns the fresh
+    state with what is kept of the old one.
+    """
+
+    def __init__(self, env: gymnasium.Env):
+        """Takes the settings from the original, unwrapped; refuses those it does not know."""
+        ...
+
+    def reset(self, seed: tf.Tensor, num_envs: int) -> Any:
+        """Returns states at the start of an episode, drawn as the original does."""
+        ...
+
+    def observe(self, state: Any) -> tf.Tensor:
+        """Returns the observations [N, ...], in the dtype of the environment's `EnvSpec`."""
+        ...
+
+    def step(
+        self, state: Any, action: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        """Returns the next states, rewards [N] float32 and whether they are terminal [N] bool."""
+        ...
+
+
+class EnvState(NamedTuple):
+    """What N ported environments carry from step to step."""
+
+    inner: Any  # the port's state
+    time: tf.Tensor  # [N] int32, steps since the episode began
+
+
+class PortedEnvs:
+    """N copies of a port: each starts a new episode by itself when one ends.
+
+    Args:
+        port: the rules.
+        spec: of the environment; its time limit truncates.
+        num_envs: N.
+    """
+
+    def __init__(self, port: Port, spec: EnvSpec, num_envs: int):
+        self.port = port
+        self.spec = spec
+        self.num_envs = num_envs
+
+    def reset(self, seed: tf.Tensor) -> tuple[EnvState, tf.Tensor]:
+        """Starts N episodes; returns state and observations [N, ...]."""
+        inner = self.port.reset(seed, self.num_envs)
+        return EnvState(inner, tf.zeros([self.num_envs], tf.int32)), self.port.observe(inner)
+
+    def step(
+        self, state: EnvState, action: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[EnvState, TimeStep]:
+        """Takes one step in each.
+
+        Args:
+            state: from `reset` or the last step.
+            action: [N] int32, counted from 0.
+            seed: [2] int32.
+        """
+        step_seed, reset_seed = rng.split(seed)
+        inner, reward, terminated = self.port.step(state.inner, action, step_seed)
+        time = state.time + 1
+        truncated = tf.zeros_like(terminated)
+        if self.spec.max_episode_steps is not None:
+            truncated = (time >= self.spec.max_episode_steps) & ~terminated
+        last = terminated | truncated
+
+        fresh = self.port.reset(reset_seed, self.num_envs)
+        if keep := getattr(self.port, "keep", None):
+            fresh = keep(fresh, inner)
+        inner_next = tf.nest.map_structure(lambda x, y: where(last, x, y), fresh, inner)
+        final_obs = self.port.observe(inner)
+        obs = where(last, self.port.observe(fresh), final_obs)
+        state = EnvState(inner_next, tf.where(last, 0, time))
+        return state, TimeStep(obs, reward, terminated, truncated, final_obs)
+
+
+def where(mask: tf.Tensor, yes: tf.Tensor, no: tf.Tensor) -> tf.Tensor:
+    """Returns rows of `yes` where the mask [N] holds, of `no` elsewhere."""
+    return tf.where(tf.reshape(mask, (-1, *[1] * (len(yes.shape) - 1))), yes, no)

@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--config", metavar="FILE", help="a config.yaml, or the folder of a run")
     train.add_argument("--no-preset", action="store_true", help="start from the plain defaults")
     train.add_argument("--run-dir", metavar="DIR", help="default: runs/ENV/AGENT/DATE-TIME-sSEED")
-    train.add_argument("--loop", metavar="auto|host", help="which training loop (default auto)")
+    train.add_argument("--loop", metavar="auto|host|graph", help="training loop (default auto)")
     _add_json(train)
 
     resume = command(

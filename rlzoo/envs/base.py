@@ -122,7 +122,7 @@ class Envs:
         self.num_envs = num_envs
         self.obs_space = probe.observation_space
         self.action_space = probe.action_space
-        self.max_episode_steps = _time_limit(probe)
+        self.max_episode_steps = time_limit(probe)
         self.spec: EnvSpec = learner_spec(self.obs_space, self.action_space, self.max_episode_steps)
         warn_if_inexact(self.obs_space)
         self.lost = np.zeros(num_envs, bool)
@@ -430,7 +430,7 @@ class Envs:
         return episode, actions, retired
 
 
-def _time_limit(env: gymnasium.Env) -> int | None:
+def time_limit(env: gymnasium.Env) -> int | None:
     """Returns the steps that no episode exceeds, if the environment or a wrapper says so."""
     limits = [getattr(env.spec, "max_episode_steps", None)]
     for name in ("_max_episode_steps", "max_episode_steps"):  # of TimeLimit, of the env itself

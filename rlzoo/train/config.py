@@ -29,22 +29,20 @@ class RunConfig:
     seed: int = 0  # 0..2**62-1; every random stream of the run derives from it
     num_envs: int = 1  # environments stepped together; 1..65536
     vector: Literal["sync", "async"] = "sync"  # in this process, or one process each
-    loop: Literal["auto", "host"] = "auto"  # which training loop; auto takes the fastest that fits
+    loop: Literal["auto", "host", "graph"] = "auto"  # auto: graph where the env has a port
     env_kwargs: dict = dataclasses.field(default_factory=dict)  # to the environment; JSON values
     on_env_error: Literal["raise", "restart", "drop"] = "raise"  # what to do when one fails
     eval_every: int = 5_000  # steps; `resolve` takes steps / 20, at least 1,000; 0: only at the end
     eval_episodes: int = 20  # episodes in each evaluation; >= 1
     checkpoint_every: int = 5_000  # steps; `resolve` takes eval_every; 0: only at the end
     keep_checkpoints: int = 2  # latest checkpoints kept, beside the best; >= 1
-    log_every: int = 1_000  # steps between rows of metrics; >= 1
+    log_every: int = 1_000  # steps between rows; `resolve` takes steps / 1,000, at least 1,000
     agent_params: dict = dataclasses.field(default_factory=dict)  # hyperparameters: agent's Config
     torso: dict = dataclasses.field(default_factory=dict)  # {"name": in TORSOS, **parameters}
     exploration: dict = dataclasses.field(default_factory=dict)  # {"name": in EXPLORATIONS, ...}
 
     def __post_init__(self):
         """Checks types and ranges."""
-        if self.loop == "graph":
-            raise ValueError("loop: 'graph' is not available yet, use 'host' or 'auto'.")
         for field in dataclasses.fields(self):
             value = typed(getattr(self, field.name), field.type, field.name)
             object.__setattr__(self, field.name, value)
@@ -100,7 +98,7 @@ def resolve(
         seed: the seed of the run.
         num_envs: environments stepped together.
         vector: "sync" or "async".
-        loop: "auto" or "host".
+        loop: "auto", "host" or "graph".
         exploration: a name, a `{"name": ...}` mapping, or a strategy.
         torso: a name, a `{"name": ...}` mapping, or a Keras layer.
 
@@ -143,8 +141,12 @@ def resolve(
         merged = _merge(merged, layer)
     config = RunConfig(**{**merged, "agent": agent, "env": name})
     eval_every = merged.get("eval_every", max(1_000, config.steps // 20))
-    checkpoint_every = merged.get("checkpoint_every", eval_every)
-    config = dataclasses.replace(config, eval_every=eval_every, checkpoint_every=checkpoint_every)
+    config = dataclasses.replace(
+        config,
+        eval_every=eval_every,
+        checkpoint_every=merged.get("checkpoint_every", eval_every),
+        log_every=merged.get("log_every", max(1_000, config.steps // 1_000)),
+    )
     return complete(config, name if env is None else env)
 
 
@@ -172,6 +174,7 @@ def complete(config: RunConfig, env: str | Callable) -> RunConfig:
     torso = _merge({"name": default}, config.torso) if default else {}
     return dataclasses.replace(
         config,
+        loop=_loop(config, env),
         agent_params=params,
         exploration=_filled(exploration, EXPLORATIONS, "exploration"),
         torso=_filled(torso, TORSOS, "torso") if torso else {},
@@ -189,6 +192,32 @@ def agent_class(agent: str, env: str | Callable, env_kwargs: dict | None = None)
     probe = make_envs(env, 1, 0, env_kwargs=env_kwargs or {})
     probe.close()
     return agents.agent_class(agent, probe.spec)
+
+
+def _loop(config: RunConfig, env: str | Callable) -> str:
+    """Returns the loop that `auto` stands for; checks that the graph loop can be had."""
+    from rlzoo.envs import make_env
+    from rlzoo.envs.ports import make_port
+
+    if config.loop == "host":
+        return "host"
+    if config.loop == "auto" and (config.vector == "async" or not isinstance(env, str)):
+        return "host"
+    if config.vector == "async":
+        raise ValueError(
+            "vector: 'async' steps environments in processes, which the graph loop has none of: "
+            "use --loop host, or --set vector=sync."
+        )
+    original = make_env(env, config.env_kwargs)
+    try:
+        make_port(original)
+    except ValueError:
+        if config.loop == "graph":
+            raise
+        return "host"
+    finally:
+        original.close()
+    return "graph"
 
 
 def make_exploration(choice: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from rlzoo.agents import Agent
 from rlzoo.envs import make_env, make_envs
 from rlzoo.envs.base import Envs
-from rlzoo.train.host import compile_act, initial_state
+from rlzoo.train.compiled import compile_act, initial_state
 
 _MAX_ENVS = 20  # episodes played side by side
 _MAX_STEPS = 1_000  # of an episode in an environment without a time limit

@@ -1,6 +1,5 @@
 """The host loop: steps Gymnasium environments in Python, learns in compiled TensorFlow."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,26 +8,20 @@ import tensorflow as tf
 from rlzoo.agents import Agent
 from rlzoo.envs.base import Envs
 from rlzoo.ops import rng
+from rlzoo.train.compiled import (
+    ACT,
+    UPDATE,
+    Compiled,
+    Episodes,
+    LoopState,
+    Report,
+    compile_act,
+    diverged,
+    initial_state,
+    tensor_specs,
+)
 from rlzoo.train.light import NumpyActor
 from rlzoo.types import Chunk, EnvSpec
-
-_ACT, _UPDATE = 0, 1  # random streams of a run
-
-
-class LoopState(NamedTuple):
-    """The tensors that the loop carries from call to call."""
-
-    agent: Any  # the agent's own state
-    acts: tf.Tensor  # [] int64, calls of act: the act stream's counter
-    chunks: tf.Tensor  # [] int64, calls of update: the update stream's counter
-
-
-class Report(NamedTuple):
-    """What one chunk brought."""
-
-    steps: int  # environment steps taken, summed over environments
-    episodes: list[tuple[float, int]]  # (return, length) of those that ended
-    metrics: dict[str, float]  # what `Agent.update` returned
 
 
 class Buffer(NamedTuple):
@@ -54,48 +47,6 @@ class Buffer(NamedTuple):
         )
 
 
-class Compiled:
-    """A function compiled by XLA for one signature, called with tensors and nothing around them.
-
-    TensorFlow's checks and packing of arguments would cost more than a small network does, so a
-    call takes the tensors of all arguments in a row and returns those of the result in a row.
-
-    Args:
-        function: of tensors and (nested) tuples of tensors, returning the like.
-        specs: a `tf.TensorSpec`, or tuples of them, for each argument.
-    """
-
-    def __init__(self, function: Callable, *specs: Any):
-        traced = tf.function(function, jit_compile=True, autograph=False)
-        self._concrete = traced.get_concrete_function(*specs)  # keeps what is captured alive
-        self._call = self._concrete.inference_fn.call_flat
-        self._captured = self._concrete.captured_inputs
-
-    def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
-        """Returns the tensors of the result, in order."""
-        return self._call(*tensors, *self._captured)
-
-
-def initial_state(agent: Agent, num_envs: int) -> LoopState:
-    """Returns the state of a loop before its first step."""
-    zero = tf.zeros([], tf.int64)
-    return LoopState(agent.init(num_envs), zero, zero)
-
-
-def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Compiled:
-    """Compiles (LoopState, obs, first) -> (action, log_prob, LoopState)."""
-    stream = rng.fold_in(rng.from_int(seed), _ACT)
-
-    def act(state: LoopState, obs, first):
-        seed = rng.fold_in(stream, state.acts)
-        action, log_prob, agent_state = agent.act(state.agent, obs, first, seed, explore)
-        return action, log_prob, state._replace(agent=agent_state, acts=state.acts + 1)
-
-    state = tensor_specs(initial_state(agent, num_envs))
-    obs = tf.TensorSpec((num_envs, *agent.spec.obs_shape), agent.spec.obs_dtype)
-    return Compiled(act, state, obs, tf.TensorSpec((num_envs,), tf.bool))
-
-
 def compile_update(
     agent: Agent, num_envs: int, seed: int, actor: NumpyActor | None = None
 ) -> tuple[Compiled, list[str]]:
@@ -104,8 +55,8 @@ def compile_update(
     With an actor, the acts of the next chunk are counted here, and what it needs for them comes
     behind the metrics.
     """
-    stream = rng.fold_in(rng.from_int(seed), _UPDATE)
-    acting = rng.fold_in(rng.from_int(seed), _ACT)
+    stream = rng.fold_in(rng.from_int(seed), UPDATE)
+    acting = rng.fold_in(rng.from_int(seed), ACT)
     tags: list[str] = []
 
     def update(state: LoopState, buffer: Buffer):
@@ -161,8 +112,8 @@ class HostLoop:
             self._actor = self._make_actor()
             self._compiled = False
 
-    def _compile(self) -> None:
-        """Compiles act and update."""
+    def compile(self) -> None:
+        """Prepares act and update; XLA compiles them when they are first called."""
         agent, num_envs, seed = self.agent, self.envs.num_envs, self._seed
         self._update, self._tags = compile_update(agent, num_envs, seed, self._actor)
         if self._actor is None:
@@ -178,7 +129,7 @@ class HostLoop:
     def _prepare_actor(self) -> None:
         """Gives an actor that has not acted yet what it needs for the next chunk."""
         if self._actor is not None and not self._actor.packed.size:
-            stream = rng.fold_in(rng.from_int(self._seed), _ACT)
+            stream = rng.fold_in(rng.from_int(self._seed), ACT)
             packed = self._actor.pack(self.state.agent.step, self.state.acts, stream)
             self._actor.unpack(packed.numpy())
 
@@ -190,7 +141,7 @@ class HostLoop:
         """
         self._follow()
         if not self._compiled:
-            self._compile()
+            self.compile()
         buffer, episodes = self._collect()
         values, *self._tensors = self._update(*self._tensors, *map(tf.constant, buffer))
         values = values.numpy()
@@ -199,15 +150,12 @@ class HostLoop:
             self._actor.unpack(values[len(self._tags) :])
         report = Report(
             int(np.count_nonzero(buffer.chunk().valid)),
-            episodes,
+            [Episodes(*episode) for episode in episodes],
             dict(zip(self._tags, metrics.tolist(), strict=True)),
         )
         if not np.isfinite(metrics).all():
             bad = {tag: value for tag, value in report.metrics.items() if not np.isfinite(value)}
-            raise FloatingPointError(
-                f"The agent diverged: {bad} at update {int(self.state.chunks)}. The last "
-                "checkpoint is good. A lower learning_rate, or smaller rewards, may help."
-            )
+            raise diverged(str(bad), int(self.state.chunks))
         return report
 
     def _collect(self) -> tuple[Buffer, list[tuple[float, int]]]:
@@ -306,8 +254,3 @@ def buffer_fields(spec: EnvSpec, shape: tuple[int, int]) -> Buffer:
         numbers=((3, *shape), "float32"),
         flags=((3, *shape), "bool"),
     )
-
-
-def tensor_specs(structure: Any) -> Any:
-    """Returns the shape and dtype of every tensor in a structure."""
-    return tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), structure)

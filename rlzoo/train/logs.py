@@ -57,7 +57,7 @@ class RunLog:
         self._step = start_step
         self._flushed = time.monotonic()
         self._logged = (time.monotonic(), start_step)
-        self._returns: collections.deque[float] = collections.deque(maxlen=_RECENT_EPISODES)
+        self._recent: collections.deque[tuple[int, float]] = collections.deque()  # count, return
         self._window = _Window()
         self._evaluation = ""
         self._speed = _Speed()
@@ -84,11 +84,13 @@ class RunLog:
         self._logged = (now, step)
         self._write(step, {**rows, **values})
 
-    def episode(self, step: int, episode_return: float, length: int) -> None:
-        """Takes note of a finished episode; `scalars` writes it."""
+    def episode(self, step: int, mean_return: float, mean_length: float, count: int = 1) -> None:
+        """Takes note of a finished episode, or the means of several; `scalars` writes them."""
         self._step = step
-        self._returns.append(float(episode_return))
-        self._window.add(float(episode_return), int(length))
+        self._recent.append((count, float(mean_return)))
+        while sum(count for count, _ in self._recent) - self._recent[0][0] >= _RECENT_EPISODES:
+            self._recent.popleft()
+        self._window.add(float(mean_return), float(mean_length), count)
 
     def evaluation(self, step: int, mean: float, std: float, episodes: int) -> None:
         """Writes an evaluation: mean and standard deviation of the return of some episodes."""
@@ -105,7 +107,7 @@ class RunLog:
         now = time.monotonic()
         self._speed.add(now, step)
         shown, _, with_return = self._shown
-        first_return = bool(self._returns) and not with_return
+        first_return = bool(self._recent) and not with_return
         if self._screen and (now - shown >= self._screen.seconds or first_return):
             self._show(now)
 
@@ -154,14 +156,15 @@ class RunLog:
         status = []
         if speed:
             status += [f"{speed:,.0f} steps/s", _time_left(self._total_steps - self._step, speed)]
-        if self._returns:
-            status.append(f"return {_text(np.mean(self._returns))}")
+        if self._recent:
+            counts, returns = zip(*self._recent, strict=True)
+            status.append(f"return {_text(np.average(returns, weights=counts))}")
         status += [f"{name} {_text(v)}" for name, v in self._fields.items() if v is not None]
         if self._evaluation:
             status.append(f"evaluation {self._evaluation}")
         if self._screen:
             self._screen.show(self._step, "  ".join(status))
-        self._shown = (now, self._step, bool(self._returns))
+        self._shown = (now, self._step, bool(self._recent))
 
 
 def draw_curve(run_dir: Path, title: str | None = None) -> Path:
@@ -402,10 +405,10 @@ class _Window:
     def __init__(self):
         self.count, self.returns, self.lengths = 0, 0.0, 0
 
-    def add(self, episode_return: float, length: int) -> None:
-        self.count += 1
-        self.returns += episode_return
-        self.lengths += length
+    def add(self, mean_return: float, mean_length: float, count: int) -> None:
+        self.count += count
+        self.returns += count * mean_return
+        self.lengths += count * mean_length
 
     def means(self) -> dict[str, float]:
         if not self.count:

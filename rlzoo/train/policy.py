@@ -14,8 +14,8 @@ from rlzoo.exploration import Exploration
 from rlzoo.train import checkpoint
 from rlzoo.train import evaluate as evaluation
 from rlzoo.train.build import FINAL, Source, assign, build_agent, read_checkpoint, stream
+from rlzoo.train.compiled import Compiled, compile_act, initial_state
 from rlzoo.train.config import RunConfig, load_run
-from rlzoo.train.host import Compiled, compile_act, initial_state
 from rlzoo.types import EnvSpec
 
 

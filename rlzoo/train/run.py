@@ -91,7 +91,7 @@ def train(
         num_envs: environments stepped together.
         config: a YAML file, for example the `config.yaml` of another run.
         run_dir: the folder for results; by default runs/<env>/<agent>/<date-time>-s<seed>.
-        loop: "auto" or "host".
+        loop: "auto", "host" or "graph".
         vector: "sync" or "async": environments in this process or in processes of their own.
         preset: whether to start from the preset.
         overrides: settings such as {"learning_rate": 1e-3, "exploration.epsilon": 0.1}.

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import signal
 import sys
 import threading
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from rlzoo.envs import make_envs
+from rlzoo.envs.base import Envs
+from rlzoo.envs.ports import PortedEnvs, make_ported_envs
 from rlzoo.exploration import Exploration
 from rlzoo.train import checkpoint, logs
 from rlzoo.train import evaluate as evaluation
@@ -26,7 +29,9 @@ from rlzoo.train.build import (
     stream,
     variable_bytes,
 )
+from rlzoo.train.compiled import Report, is_learned
 from rlzoo.train.config import RunConfig, describe, flatten
+from rlzoo.train.graph import GraphLoop
 from rlzoo.train.host import HostLoop
 
 
@@ -55,16 +60,20 @@ class Session:
         self._means = _Means()
         self._stop = stop
         with contextlib.ExitStack() as opened:  # closed at once if the rest fails
-            self.envs = make_envs(
-                self.env,
-                config.num_envs,
-                config.seed,
-                mode=config.vector,
-                env_kwargs=config.env_kwargs,
-                on_env_error=config.on_env_error,
-            )
-            opened.callback(self.envs.close)
-            self.agent = build_agent(config, self.envs.spec, source)
+            envs: Envs | PortedEnvs
+            if config.loop == "graph":
+                envs = make_ported_envs(self.env, config.num_envs, config.env_kwargs)
+            else:
+                envs = make_envs(
+                    self.env,
+                    config.num_envs,
+                    config.seed,
+                    mode=config.vector,
+                    env_kwargs=config.env_kwargs,
+                    on_env_error=config.on_env_error,
+                )
+                opened.callback(envs.close)
+            self.agent = build_agent(config, envs.spec, source)
             found = _newest_meta(run_dir)
             start = 0 if found is None else int(found["loop"]["step"])
             self.log = logs.RunLog(run_dir, config.steps, quiet=quiet, start_step=start)
@@ -72,10 +81,14 @@ class Session:
             stop.message = self.log.message
             size = sum(map(variable_bytes, self.agent.variables().values())) / 2**20
             self.log.message(
-                f"Compiling {config.agent} for {config.env} ({size:,.1f} MiB of weights, optimiser "
-                "state and replay) ..."
+                f"Compiling {config.agent} for {config.env}, {config.loop} loop ({size:,.1f} MiB "
+                "of weights, optimiser state and replay) ..."
             )
-            self.loop = HostLoop(self.agent, self.envs, config.seed)
+            self.loop: HostLoop | GraphLoop
+            if isinstance(envs, PortedEnvs):
+                self.loop = GraphLoop(self.agent, envs, config.seed)
+            else:
+                self.loop = HostLoop(self.agent, envs, config.seed)
             self.evaluator = evaluation.Evaluator(
                 self.agent, self.env, config.env_kwargs, config.eval_episodes
             )
@@ -91,12 +104,16 @@ class Session:
         rows = _Every(config.log_every, self.step)
         if self.step == 0:
             self._save()
+        self._compile()
         while self.step < config.steps:
-            report = self.loop.run_chunk()
+            if isinstance(self.loop, GraphLoop):
+                report = self.loop.run(min(config.steps, rows.next, evaluations.next, saves.next))
+            else:
+                report = self.loop.run_chunk()
             self.step += report.steps
-            self._means.add(report.metrics)
-            for episode_return, length in report.episodes:
-                self.log.episode(self.step, episode_return, length)
+            self._means.add(report)
+            for episodes in report.episodes:
+                self.log.episode(self.step, *episodes)
             self.log.progress(self.step, **self._shown(report.metrics))
             if rows.due(self.step):
                 self.log.scalars(self.step, self._means.take())
@@ -110,6 +127,11 @@ class Session:
         self._evaluate()
         self._save()
         return self._finish()
+
+    def _compile(self) -> None:
+        started = time.perf_counter()
+        self.loop.compile()
+        self.log.message(f"Compiled in {time.perf_counter() - started:.1f} s.")
 
     def follow(self, exploration: Exploration) -> None:
         """Explores by another strategy from now on."""
@@ -247,6 +269,11 @@ class _Every:
         self._period = period
         self._passed = start // period if period else 0
 
+    @property
+    def next(self) -> float:
+        """The multiple to be passed next."""
+        return (self._passed + 1) * self._period if self._period else math.inf
+
     def due(self, step: int) -> bool:
         """Returns whether a multiple was passed since the last time."""
         passed = step // self._period if self._period else 0
@@ -257,16 +284,14 @@ class _Every:
 class _Means:
     """Means of metrics over chunks; what was learned counts once per gradient step."""
 
-    _LEARNED = ("loss/", "value/", "grad/", "model/")
-
     def __init__(self):
         self._sums: dict[str, float] = {}
         self._weights: dict[str, float] = {}
 
-    def add(self, metrics: dict[str, float]) -> None:
-        """Takes the metrics of a chunk into account."""
-        for tag, value in metrics.items():
-            weight = metrics["updates"] if tag.startswith(self._LEARNED) else 1.0
+    def add(self, report: Report) -> None:
+        """Takes the metrics of some chunks into account."""
+        for tag, value in report.metrics.items():
+            weight = report.metrics["updates"] if is_learned(tag) else report.chunks
             self._sums[tag] = self._sums.get(tag, 0.0) + weight * value
             self._weights[tag] = self._weights.get(tag, 0.0) + weight
 

@@ -10,7 +10,7 @@ from rlzoo.agents import DQN, REINFORCE
 from rlzoo.exploration import EpsilonGreedy, EpsilonSoftmax, Exploration, Greedy, Softmax
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
-from rlzoo.train.host import compile_act, initial_state
+from rlzoo.train.compiled import compile_act, initial_state
 from rlzoo.train.light import NumpyActor
 from rlzoo.types import EnvSpec
 

@@ -3,17 +3,22 @@
 A new one is one file and one line here.
 """
 
+from typing import Any
+
 import gymnasium
 
+from rlzoo.envs.base import time_limit
+from rlzoo.envs.making import EnvSource, make_env
 from rlzoo.envs.ports.base import EnvState, Port, PortedEnvs
 from rlzoo.envs.ports.cartpole import CartPole, CartPoleNoVel
+from rlzoo.envs.spaces import learner_spec
 
 PORTS: dict[str, type[Port]] = {  # by the id that Gymnasium registers
     "CartPole-v1": CartPole,
     "rlzoo/CartPoleNoVel-v1": CartPoleNoVel,
 }
 
-__all__ = ["PORTS", "EnvState", "Port", "PortedEnvs", "make_port"]
+__all__ = ["PORTS", "EnvState", "Port", "PortedEnvs", "make_port", "make_ported_envs"]
 
 
 def make_port(env: gymnasium.Env) -> Port:
@@ -36,3 +41,16 @@ def make_port(env: gymnasium.Env) -> Port:
             "use --loop host."
         )
     return PORTS[name](env.unwrapped)
+
+
+def make_ported_envs(
+    env: EnvSource, num_envs: int, env_kwargs: dict[str, Any] | None = None
+) -> PortedEnvs:
+    """Returns N copies of the port of an environment. Arguments are as in `make_envs`."""
+    original = make_env(env, env_kwargs)
+    try:
+        spaces = original.observation_space, original.action_space
+        spec = learner_spec(*spaces, time_limit(original))
+        return PortedEnvs(make_port(original), spec, num_envs)
+    finally:
+        original.close()

@@ -1,0 +1,96 @@
+"""What both loops share: calls of compiled functions, and what goes round in a loop."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from rlzoo.agents import Agent
+from rlzoo.ops import rng
+
+ACT, UPDATE, ENV_STEP, ENV_RESET = range(4)  # random streams of a run
+
+
+class LoopState(NamedTuple):
+    """The tensors that the loop carries from call to call."""
+
+    agent: Any  # the agent's own state
+    acts: tf.Tensor  # [] int64, calls of act: the act stream's counter
+    chunks: tf.Tensor  # [] int64, calls of update: the update stream's counter
+
+
+class Episodes(NamedTuple):
+    """Episodes that ended: one, or the means of several."""
+
+    mean_return: float
+    mean_length: float
+    num_episodes: int = 1
+
+
+class Report(NamedTuple):
+    """What a stretch of training brought."""
+
+    steps: int  # environment steps taken, summed over environments
+    episodes: list[Episodes]  # those that ended
+    metrics: dict[str, float]  # means of what `Agent.update` returned; `updates` is a sum
+    chunks: int = 1  # how many it was
+
+
+class Compiled:
+    """A function compiled by XLA for one signature, called with tensors and nothing around them.
+
+    TensorFlow's checks and packing of arguments would cost more than a small network does, so a
+    call takes the tensors of all arguments in a row and returns those of the result in a row.
+
+    Args:
+        function: of tensors and (nested) tuples of tensors, returning the like.
+        specs: a `tf.TensorSpec`, or tuples of them, for each argument.
+    """
+
+    def __init__(self, function: Callable, *specs: Any):
+        traced = tf.function(function, jit_compile=True, autograph=False)
+        self._concrete = traced.get_concrete_function(*specs)  # keeps what is captured alive
+        self._call = self._concrete.inference_fn.call_flat
+        self._captured = self._concrete.captured_inputs
+
+    def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the tensors of the result, in order."""
+        return self._call(*tensors, *self._captured)
+
+
+def initial_state(agent: Agent, num_envs: int) -> LoopState:
+    """Returns the state of a loop before its first step."""
+    zero = tf.zeros([], tf.int64)
+    return LoopState(agent.init(num_envs), zero, zero)
+
+
+def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Compiled:
+    """Compiles (LoopState, obs, first) -> (action, log_prob, LoopState)."""
+    stream = rng.fold_in(rng.from_int(seed), ACT)
+
+    def act(state: LoopState, obs, first):
+        seed = rng.fold_in(stream, state.acts)
+        action, log_prob, agent_state = agent.act(state.agent, obs, first, seed, explore)
+        return action, log_prob, state._replace(agent=agent_state, acts=state.acts + 1)
+
+    state = tensor_specs(initial_state(agent, num_envs))
+    obs = tf.TensorSpec((num_envs, *agent.spec.obs_shape), agent.spec.obs_dtype)
+    return Compiled(act, state, obs, tf.TensorSpec((num_envs,), tf.bool))
+
+
+def tensor_specs(structure: Any) -> Any:
+    """Returns the shape and dtype of every tensor in a structure."""
+    return tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), structure)
+
+
+def is_learned(tag: str) -> bool:
+    """Tells whether a metric is a mean over gradient steps; the others are means over chunks."""
+    return tag.startswith(("loss/", "value/", "grad/", "model/"))
+
+
+def diverged(what: str, update: int) -> FloatingPointError:
+    """Returns the error that ends a run in which numbers are no longer finite."""
+    return FloatingPointError(
+        f"The agent diverged: {what} at update {update}. The last checkpoint is good. A lower "
+        "learning_rate, or smaller rewards, may help."
+    )

@@ -1,0 +1,290 @@
+"""The graph loop: environments, acting and learning in one program, compiled by XLA."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from rlzoo.agents import Agent
+from rlzoo.envs.ports import EnvState, PortedEnvs
+from rlzoo.ops import rng
+from rlzoo.train.compiled import (
+    ACT,
+    ENV_RESET,
+    ENV_STEP,
+    UPDATE,
+    Compiled,
+    Episodes,
+    LoopState,
+    Report,
+    diverged,
+    initial_state,
+    is_learned,
+    tensor_specs,
+)
+from rlzoo.types import Chunk
+
+
+class GraphState(NamedTuple):
+    """What goes round in the program, besides variables."""
+
+    loop: LoopState
+    envs: EnvState
+    obs: tf.Tensor  # [N, ...]
+    first: tf.Tensor  # [N] bool
+    episode_return: tf.Tensor  # [N] float32, of the running episodes
+    episode_length: tf.Tensor  # [N] int32
+
+
+class Sums(NamedTuple):
+    """What one call of the program brought."""
+
+    chunks: tf.Tensor  # [] float32
+    updates: tf.Tensor  # [] float32, gradient steps
+    metrics: tf.Tensor  # [M] float32, weighted by updates if learned
+    episodes: tf.Tensor  # [] float32, how many ended
+    returns: tf.Tensor  # [] float32, summed over them
+    lengths: tf.Tensor  # [] float32
+    bad: tf.Tensor  # [M + N] bool: metrics and environments with a number that is not finite
+
+
+class GraphLoop:
+    """Trains in one compiled call from report to report.
+
+    Give `agent.exploration` another strategy at any time: the next call follows it.
+
+    Args:
+        agent: the learner.
+        envs: environments in TensorFlow ops.
+        seed: of the run; environments, acting and learning draw from streams of their own.
+    """
+
+    def __init__(self, agent: Agent, envs: PortedEnvs, seed: int):
+        self.agent = agent
+        self.envs = envs
+        self._seed = rng.from_int(seed)
+        self._strategy = agent.exploration  # the one that the state is of
+        env_state, obs = envs.reset(self._stream(ENV_RESET, 0))
+        self.state = GraphState(
+            loop=initial_state(agent, envs.num_envs),
+            envs=env_state,
+            obs=obs,
+            first=tf.ones([envs.num_envs], tf.bool),
+            episode_return=tf.zeros([envs.num_envs]),
+            episode_length=tf.zeros([envs.num_envs], tf.int32),
+        )
+        self._call: Compiled | None = None  # made when first needed
+
+    def run(self, until: float) -> Report:
+        """Runs chunk after chunk until `until` environment steps have been learned from.
+
+        Raises:
+            FloatingPointError: a metric, a reward or an observation is not finite; training
+                stopped there.
+        """
+        self._follow()
+        call = self._call or self.compile()
+        before = int(self.state.loop.agent.step)
+        tensors = call(*tf.nest.flatten(self.state), tf.constant(int(until), tf.int64))
+        count = len(tf.nest.flatten(self.state))
+        self.state = tf.nest.pack_sequence_as(self.state, tensors[:count])
+        sums = Sums(*(x.numpy() for x in tensors[count:]))
+        chunks, updates, episodes = (float(x) for x in (sums.chunks, sums.updates, sums.episodes))
+        weights = [updates if is_learned(tag) else chunks for tag in self._tags]
+        metrics = dict(zip(self._tags, sums.metrics / np.maximum(weights, 1.0), strict=True))
+        if sums.bad.any():
+            raise self._fault(sums.bad)
+        ended = []
+        if episodes:
+            ended = [Episodes(sums.returns / episodes, sums.lengths / episodes, int(episodes))]
+        return Report(
+            steps=int(self.state.loop.agent.step) - before,
+            episodes=ended,
+            metrics={**metrics, "updates": updates},
+            chunks=int(chunks),
+        )
+
+    def compile(self) -> Compiled:
+        """Compiles the program, by a call in which there is nothing to do."""
+        self._call = self._trace()
+        self._call(*tf.nest.flatten(self.state), tf.constant(-1, tf.int64))
+        return self._call
+
+    def get_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Returns all that a checkpoint needs to go on from here: arrays, and plain values."""
+        self._follow()
+        tensors = tf.nest.flatten(self.state)
+        arrays = {f"state/{i}": tensor.numpy() for i, tensor in enumerate(tensors)}
+        return arrays | {name: value.numpy() for name, value in self.agent.variables().items()}, {}
+
+    def set_state(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Goes back to what `get_state` returned."""
+        count = len(tf.nest.flatten(self.state))
+        tensors = [tf.constant(arrays[f"state/{i}"]) for i in range(count)]
+        self.state = tf.nest.pack_sequence_as(self.state, tensors)
+        for name, variable in self.agent.variables().items():
+            variable.assign(arrays[name])
+
+    def _follow(self) -> None:
+        """Takes up `agent.exploration` where it is another than before; its state starts anew."""
+        if self._strategy is not self.agent.exploration:
+            self._strategy = self.agent.exploration
+            fresh = self.agent.init(self.envs.num_envs).exploration
+            agent = self.state.loop.agent._replace(exploration=fresh)
+            self.state = self.state._replace(loop=self.state.loop._replace(agent=agent))
+            self._call = None
+
+    def _trace(self) -> Compiled:
+        agent, envs = self.agent, self.envs
+        length, num_envs = agent.chunk_length, envs.num_envs
+        # Traced once by itself: the program needs to know beforehand which metrics there are.
+        update = tf.function(agent.update, autograph=False)
+        rows = chunk_specs(self.state, (length, num_envs))
+        traced = update.get_concrete_function(
+            tensor_specs(self.state.loop.agent), rows, tf.TensorSpec([2], tf.int32)
+        )
+        self._tags = sorted(tag for tag in traced.structured_outputs[1] if tag != "updates")
+        learned = [is_learned(tag) for tag in self._tags]
+
+        def step(state: GraphState, active):
+            """Takes one step in every environment; returns state and row of the chunk."""
+            loop = state.loop
+            seed = self._stream(ACT, loop.acts)
+            action, log_prob, agent_state = agent.act(
+                loop.agent, state.obs, state.first, seed, explore=True
+            )
+            env_state, now = envs.step(state.envs, action, self._stream(ENV_STEP, loop.acts))
+            last = now.terminated | now.truncated
+            row = Chunk(
+                obs=state.obs,
+                action=action,
+                reward=now.reward,
+                discount=tf.cast(~now.terminated, tf.float32),
+                last=last,
+                first=state.first,
+                next_obs=now.final_obs,
+                behaviour_log_prob=log_prob,
+                valid=active,
+            )
+            state = GraphState(
+                loop=loop._replace(agent=agent_state, acts=loop.acts + 1),
+                envs=env_state,
+                obs=now.obs,
+                first=last,
+                episode_return=state.episode_return + now.reward,
+                episode_length=state.episode_length + 1,
+            )
+            return state, row
+
+        def collect(state: GraphState, sums: Sums):
+            """Fills a chunk; whole episodes are padded to its length."""
+            everyone = tf.ones([num_envs], tf.bool)
+            if agent.whole_episodes:
+                env_state, obs = envs.reset(self._stream(ENV_RESET, state.loop.chunks))
+                state = state._replace(envs=env_state, obs=obs, first=everyone)
+
+            def more(t, active, *_):
+                return (t < length) & tf.reduce_any(active) if agent.whole_episodes else t < length
+
+            def body(t, active, state, sums, arrays):
+                state, row = step(state, active)
+                masked = Chunk(*(where(active, x) for x in row)) if agent.whole_episodes else row
+                arrays = [array.write(t, x) for array, x in zip(arrays, masked, strict=True)]
+                ended = active & row.last
+                sums = sums._replace(
+                    episodes=sums.episodes + total(ended),
+                    returns=sums.returns + total(tf.where(ended, state.episode_return, 0.0)),
+                    lengths=sums.lengths + total(tf.where(ended, state.episode_length, 0)),
+                )
+                state = state._replace(
+                    episode_return=tf.where(row.last, 0.0, state.episode_return),
+                    episode_length=tf.where(row.last, 0, state.episode_length),
+                )
+                if agent.whole_episodes:
+                    active &= ~row.last
+                return t + 1, active, state, sums, arrays
+
+            arrays = [
+                tf.TensorArray(x.dtype, length, element_shape=x.shape[1:], clear_after_read=False)
+                for x in rows
+            ]
+            loop = (tf.constant(0), everyone, state, sums, arrays)
+            *_, state, sums, arrays = tf.while_loop(more, body, loop)
+            return state, sums, Chunk(*(array.stack() for array in arrays))
+
+        def train(state: GraphState, sums: Sums):
+            state, sums, chunk = collect(state, sums)
+            loop = state.loop
+            agent_state, metrics = update(loop.agent, chunk, self._stream(UPDATE, loop.chunks))
+            values = tf.stack([tf.cast(metrics[tag], tf.float32) for tag in self._tags])
+            updates = tf.cast(metrics["updates"], tf.float32)
+            weights = tf.where(learned, updates, 1.0)
+            floats = [x for x in (chunk.reward, chunk.next_obs) if x.dtype.is_floating]
+            sound = [finite_envs(x) for x in floats]  # each [N]
+            sums = sums._replace(
+                chunks=sums.chunks + 1.0,
+                updates=sums.updates + updates,
+                metrics=sums.metrics + tf.where(weights > 0, weights * values, 0.0),
+                bad=~tf.concat([tf.math.is_finite(values), tf.reduce_all(sound, axis=0)], 0),
+            )
+            loop = loop._replace(agent=agent_state, chunks=loop.chunks + 1)
+            return state._replace(loop=loop), sums
+
+        def program(state: GraphState, until):
+            zero = tf.constant(0.0)
+            sums = Sums(
+                chunks=zero,
+                updates=zero,
+                metrics=tf.zeros(len(self._tags)),
+                episodes=zero,
+                returns=zero,
+                lengths=zero,
+                bad=tf.zeros(len(self._tags) + num_envs, tf.bool),
+            )
+
+            def more(state, sums):
+                return (state.loop.agent.step < until) & ~tf.reduce_any(sums.bad)
+
+            return tf.while_loop(more, train, (state, sums))
+
+        return Compiled(program, tensor_specs(self.state), tf.TensorSpec([], tf.int64))
+
+    def _stream(self, number: int, counter) -> tf.Tensor:
+        """Returns the seed of one call in one of the run's random streams."""
+        return rng.fold_in(rng.fold_in(self._seed, number), counter)
+
+    def _fault(self, bad: np.ndarray) -> FloatingPointError:
+        update = int(self.state.loop.chunks) - 1
+        metrics, envs = bad[: len(self._tags)], bad[len(self._tags) :]
+        if envs.any():
+            return FloatingPointError(
+                f"Environment {envs.argmax()} returned a reward or an observation that is not a "
+                f"finite number, before update {update}. The last checkpoint is good."
+            )
+        names = [tag for tag, is_bad in zip(self._tags, metrics, strict=True) if is_bad]
+        return diverged(", ".join(names), update)
+
+
+def chunk_specs(state: GraphState, shape: tuple[int, int]) -> Chunk:
+    """Returns the shape and dtype of every field of a chunk of T steps of N environments."""
+    obs = tf.TensorSpec((*shape, *state.obs.shape[1:]), state.obs.dtype)
+    number, flag = tf.TensorSpec(shape, tf.float32), tf.TensorSpec(shape, tf.bool)
+    action = tf.TensorSpec(shape, tf.int32)
+    return Chunk(obs, action, number, number, flag, flag, obs, number, flag)
+
+
+def where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Returns the rows of `values` where the mask [N] holds, zeros elsewhere."""
+    mask = tf.reshape(mask, (-1, *[1] * (len(values.shape) - 1)))
+    return tf.where(mask, values, tf.zeros([], values.dtype))
+
+
+def total(values: tf.Tensor) -> tf.Tensor:
+    """Returns the sum as float32."""
+    return tf.reduce_sum(tf.cast(values, tf.float32))
+
+
+def finite_envs(values: tf.Tensor) -> tf.Tensor:
+    """Returns for each environment whether all its numbers [T, N, ...] are finite."""
+    axes = [axis for axis in range(len(values.shape)) if axis != 1]
+    return tf.reduce_all(tf.math.is_finite(values), axis=axes)

@@ -130,8 +130,11 @@ class Ported:
         np.testing.assert_array_equal(step.truncated, played.truncated)
         np.testing.assert_array_equal(next_state.time, np.where(last, 0, played.time + 1))
         np.testing.assert_allclose(step.reward, played.reward, rtol=0, atol=TOLERANCE)
-        if played.obs is not None:
+        if played.obs is not None:  # the steps follow on each other
             np.testing.assert_allclose(obs, played.obs, rtol=0, atol=TOLERANCE)
+            on = np.flatnonzero(~last[:-1])
+            for ours, theirs in zip(tf.nest.flatten(next_state.inner), played.state, strict=True):
+                np.testing.assert_allclose(ours.numpy()[on], theirs[on + 1], rtol=0, atol=TOLERANCE)
         np.testing.assert_allclose(step.final_obs, played.next_obs, rtol=0, atol=TOLERANCE)
         np.testing.assert_array_equal(step.obs[~last], step.final_obs[~last])
         return float(np.abs(step.final_obs - played.next_obs).max())

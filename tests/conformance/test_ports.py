@@ -105,7 +105,7 @@ def test_the_steps_compared_bring_episodes_to_every_end(env_id):
 
 @pytest.mark.parametrize("env_id", PORTS)
 def test_episodes_start_as_the_originals(env_id):
-    env, count = make_env(env_id), 2_000
+    env, count = make_env(env_id), 10_000
     env.reset(seed=3)
     theirs = np.stack([env.reset()[0] for _ in range(count)]) - start_of(env.observation_space)
     port = make_port(env)

@@ -9,12 +9,19 @@ import gymnasium
 
 from rlzoo.envs.base import time_limit
 from rlzoo.envs.making import EnvSource, make_env
+from rlzoo.envs.ports.acrobot import Acrobot
 from rlzoo.envs.ports.base import EnvState, Port, PortedEnvs
 from rlzoo.envs.ports.cartpole import CartPole, CartPoleNoVel
+from rlzoo.envs.ports.mountain_car import MountainCar, MountainCarContinuous
+from rlzoo.envs.ports.pendulum import Pendulum
 from rlzoo.envs.spaces import learner_spec
 
 PORTS: dict[str, type[Port]] = {  # by the id that Gymnasium registers
+    "Acrobot-v1": Acrobot,
     "CartPole-v1": CartPole,
+    "MountainCar-v0": MountainCar,
+    "MountainCarContinuous-v0": MountainCarContinuous,
+    "Pendulum-v1": Pendulum,
     "rlzoo/CartPoleNoVel-v1": CartPoleNoVel,
 }
 

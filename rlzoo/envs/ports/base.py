@@ -1,5 +1,6 @@
 """What a port is, and N copies of one with time limit and automatic reset."""
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
@@ -12,8 +13,9 @@ from rlzoo.types import EnvSpec, TimeStep
 class Port(Protocol):
     """The rules of one environment in TensorFlow ops, for N independent copies at once.
 
-    Everything compiles under XLA. A state is a NamedTuple of tensors [N, ...]; actions and Discrete
-    observations count from 0. A port knows neither time limits nor resets: see `PortedEnvs`.
+    Everything compiles under XLA. A state is a NamedTuple of tensors [N, ...]; Discrete actions and
+    observations count from 0, Box actions are [N, A] float32. A port knows neither time limits nor
+    resets: see `PortedEnvs`.
 
     A port whose state outlives an episode also has `keep(fresh, old)`, which returns the fresh
     state with what is kept of the old one.
@@ -71,7 +73,7 @@ class PortedEnvs:
 
         Args:
             state: from `reset` or the last step.
-            action: [N] int32, counted from 0.
+            action: [N] int32, counted from 0; [N, A] float32 if continuous.
             seed: [2] int32.
         """
         step_seed, reset_seed = rng.split(seed)
@@ -95,3 +97,8 @@ class PortedEnvs:
 def where(mask: tf.Tensor, yes: tf.Tensor, no: tf.Tensor) -> tf.Tensor:
     """Returns rows of `yes` where the mask [N] holds, of `no` elsewhere."""
     return tf.where(tf.reshape(mask, (-1, *[1] * (len(yes.shape) - 1))), yes, no)
+
+
+def wrap_angle(x: tf.Tensor) -> tf.Tensor:
+    """Returns angles (rad) brought into +-pi by whole turns; those within stay as they are."""
+    return x - 2 * math.pi * tf.round(x / (2 * math.pi))

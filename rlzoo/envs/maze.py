@@ -144,6 +144,7 @@ class BlockingMaze(DynaMaze):
     End: terminated at the goal. The book has no time limit; the registered one is 10,000 steps.
     Change: in the first 1,000 steps of the environment's life, however many episodes they make,
     the wall is open on the right: 10 steps to the goal. Then only on the left: 16 steps.
+    A new environment is of age 0, so that an evaluation plays in the first maze.
     Source: Sutton & Barto, Reinforcement Learning, 2nd ed. (2018), example 8.2 and figure 8.4.
 
     Args:
@@ -171,6 +172,7 @@ class ShortcutMaze(DynaMaze):
     End: terminated at the goal. The book has no time limit; the registered one is 10,000 steps.
     Change: in the first 3,000 steps of the environment's life, however many episodes they make,
     the wall is open on the left: 16 steps to the goal. Then on the right too: 10 steps.
+    A new environment is of age 0, so that an evaluation plays in the first maze.
     Source: Sutton & Barto, Reinforcement Learning, 2nd ed. (2018), example 8.3 and figure 8.5.
 
     Args:

@@ -46,7 +46,8 @@ def graph(function):
 
 def small_torso(spec: EnvSpec, seed: int = 0):
     if len(spec.obs_shape) >= 2:
-        return networks.conv("small", size=8, max_pool=True, seed=seed)
+        pooled = min(spec.obs_shape[:2]) >= 7
+        return networks.conv("small", size=8, max_pool=pooled, seed=seed)
     return networks.dense((8,), activation="tanh", seed=seed)
 
 

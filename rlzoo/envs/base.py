@@ -46,10 +46,16 @@ class Slot:
         self.env: gymnasium.Env | None = None
         self._step: Callable[[int], tuple[Any, ...]]
 
-    def reset(self, seed: int, remake: bool = False) -> Any:
-        """Starts the episode with this seed, if asked in an environment made anew."""
+    def reset(self, seed: int, remake: bool = False, lifetime_steps: int = 0) -> Any:
+        """Starts the episode with this seed, if asked in an environment made anew.
+
+        An environment that changes over its life is told how many steps of it have passed.
+        """
         if remake or self.env is None:
             self._step = self._open().step
+        inner: Any = self.env.unwrapped  # type: ignore[union-attr]
+        if hasattr(inner, "lifetime_steps"):
+            inner.lifetime_steps = lifetime_steps
         obs, _ = self.env.reset(seed=seed)  # type: ignore[union-attr]
         return self._seen(obs)
 
@@ -135,6 +141,7 @@ class Envs:
         self._episode = [-1] * num_envs
         self._log_type = "B" if self.spec.num_actions <= 256 else "L"
         self._log = [array.array(self._log_type) for _ in range(num_envs)]
+        self._lifetime = [0] * num_envs  # steps of each before its current episode
         self._in_use = list(range(num_envs))  # those not retired
         self._waiting = set(self._in_use)  # those that must be reset before their next step
         self._remake: set[int] = set()  # those whose environment is to be made anew at reset
@@ -223,10 +230,11 @@ class Envs:
     def get_state(self) -> dict[str, Any]:
         """Returns what brings every environment back: its episode and the actions since.
 
-        JSON-able; the actions are counted from 0.
+        JSON-able; the actions are counted from 0, `lifetime` holds the steps before the episode.
         """
         return {
             "episode": list(self._episode),
+            "lifetime": list(self._lifetime),
             "actions": [log.tolist() for log in self._log],
             "retired": [bool(retired) for retired in self.retired],
         }
@@ -245,12 +253,14 @@ class Envs:
         Raises:
             ValueError: a state that is not of these environments.
         """
-        episode, actions, retired = self._checked_state(state)
+        episode, lifetime, actions, retired = self._checked_state(state)
         self.retired = np.array(retired, bool)
         self._in_use = [i for i in range(self.num_envs) if not retired[i]]
         self._waiting = set(self._in_use)
         started = [i for i in self._in_use if episode[i] >= 0]
         self._episode = [index - 1 if i in started else index for i, index in enumerate(episode)]
+        self._lifetime = lifetime
+        self._log = [array.array(self._log_type) for _ in range(self.num_envs)]
         self._start(started)
         early: set[int] = set()
         for t in range(max(map(len, actions))):
@@ -307,6 +317,7 @@ class Envs:
         while indices:
             for i in indices:
                 self._episode[i] += 1
+                self._lifetime[i] += len(self._log[i])
                 self._log[i] = array.array(self._log_type)
             faults = self._reset_envs(indices, [self.episode_seed(i) for i in indices], obs)
             if self._may_be_non_finite and not np.isfinite(obs).all():
@@ -410,24 +421,30 @@ class Envs:
 
     def _checked_state(
         self, state: dict[str, Any]
-    ) -> tuple[list[int], list[list[int]], list[bool]]:
+    ) -> tuple[list[int], list[int], list[list[int]], list[bool]]:
         try:
             episode = [int(index) for index in state["episode"]]
+            lifetime = [int(steps) for steps in state.get("lifetime", [0] * len(episode))]
             actions = [[int(action) for action in row] for row in state["actions"]]
             retired = [bool(value) for value in state.get("retired", [False] * len(episode))]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"not a state of environments: {error!r}") from error
-        if not len(episode) == len(actions) == len(retired) == self.num_envs:
+        lengths = {len(part) for part in (episode, lifetime, actions, retired)}
+        if lengths != {self.num_envs}:
             raise ValueError(
                 f"the state is of {len(episode)} environments, but there are {self.num_envs}"
             )
-        if min(episode) < -1 or not all(
-            0 <= a < self.spec.num_actions for row in actions for a in row
+        if (
+            min(episode) < -1
+            or min(lifetime) < 0
+            or not all(0 <= a < self.spec.num_actions for row in actions for a in row)
         ):
-            raise ValueError("not a state of these environments: episode or action out of range")
+            raise ValueError(
+                "not a state of these environments: episode, lifetime or action out of range"
+            )
         if all(retired):
             raise ValueError("in this state every environment has failed and was dropped")
-        return episode, actions, retired
+        return episode, lifetime, actions, retired
 
 
 def time_limit(env: gymnasium.Env) -> int | None:

@@ -1,4 +1,4 @@
-"""The maze of the Dyna papers, as a Gymnasium environment."""
+"""The mazes of the Dyna papers, as Gymnasium environments."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from rlzoo.envs.drawing import draw
+
 Cell = tuple[int, int]
 
 _MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left
-_PIXELS = 32  # side of a cell in the picture
-_COLOURS = {".": (245, 245, 245), "#": (70, 70, 70), "G": (90, 180, 100), "A": (60, 110, 220)}
+_WALL = tuple((3, column) for column in range(9))  # across the mazes that change
 
 
 class DynaMaze(gymnasium.Env[int, int]):
@@ -30,9 +31,16 @@ class DynaMaze(gymnasium.Env[int, int]):
         walls: cells that cannot be entered.
         shape: number of rows and columns.
         render_mode: "ansi" (text), "rgb_array" (picture) or None.
+        later_walls: the walls after the change; None if they stay. An agent caught inside a
+            new wall can walk out.
+        change_after: number of steps, over the life of the environment, before the change.
+
+    Attributes:
+        lifetime_steps: number of steps since the environment was made. Episodes come and go;
+            the vector layer sets it, so that a resumed run finds the maze it left.
 
     Raises:
-        ValueError: a cell is off the grid, or start, goal and walls overlap.
+        ValueError: a cell is off the grid, start, goal and walls overlap, or a negative time.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}  # noqa: RUF012
@@ -44,17 +52,27 @@ class DynaMaze(gymnasium.Env[int, int]):
         walls: Sequence[Sequence[int]] = ((1, 2), (2, 2), (3, 2), (4, 5), (0, 7), (1, 7), (2, 7)),
         shape: Sequence[int] = (6, 9),
         render_mode: str | None = None,
+        later_walls: Sequence[Sequence[int]] | None = None,
+        change_after: int = 0,
     ):
         self.rows, self.columns = _pair(shape, "shape")
         if min(self.rows, self.columns) < 1:
             raise ValueError(f"shape must be at least (1, 1), got {tuple(shape)}")
         self.start = self._cell(start, "start")
         self.goal = self._cell(goal, "goal")
-        self.walls = frozenset(self._cell(wall, "walls") for wall in walls)
-        if self.start == self.goal or self.walls & {self.start, self.goal}:
+        self.walls = self._cells(walls, "walls")
+        self.later_walls = self.walls
+        if later_walls is not None:
+            self.later_walls = self._cells(later_walls, "later_walls")
+        all_walls = self.walls | self.later_walls
+        if self.start == self.goal or all_walls & {self.start, self.goal}:
             raise ValueError(
-                f"start {self.start}, goal {self.goal} and walls {sorted(self.walls)} must differ"
+                f"start {self.start}, goal {self.goal} and walls {sorted(all_walls)} must differ"
             )
+        if change_after < 0:
+            raise ValueError(f"change_after must be 0 or more steps, got {change_after}")
+        self.change_after = change_after
+        self.lifetime_steps = 0
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(
                 f"render_mode must be 'ansi', 'rgb_array' or None, got {render_mode!r}"
@@ -76,31 +94,36 @@ class DynaMaze(gymnasium.Env[int, int]):
         """Moves the agent. Returns observation, reward, terminated, truncated, info."""
         if not self.action_space.contains(action):
             raise ValueError(f"action must be 0 to {len(_MOVES) - 1}, got {action!r}")
-        down, right = _MOVES[action]
-        row, column = self._agent[0] + down, self._agent[1] + right
-        on_grid = 0 <= row < self.rows and 0 <= column < self.columns
-        if on_grid and (row, column) not in self.walls:
-            self._agent = (row, column)
+        self._agent = self.successor(self._agent, action, self._walls_now())
+        self.lifetime_steps += 1
         at_goal = self._agent == self.goal
         return self._obs(), float(at_goal), at_goal, False, {}
+
+    def successor(self, cell: Cell, action: int, walls: frozenset[Cell]) -> Cell:
+        """Returns the cell that a move from `cell` leads to."""
+        down, right = _MOVES[action]
+        row, column = cell[0] + down, cell[1] + right
+        on_grid = 0 <= row < self.rows and 0 <= column < self.columns
+        return (row, column) if on_grid and (row, column) not in walls else cell
 
     def render(self) -> str | np.ndarray | None:  # type: ignore[override]
         """Returns the maze as text or as a picture [rows * 32, columns * 32, 3] uint8."""
         if self.render_mode is None:
             return None
         grid = [["."] * self.columns for _ in range(self.rows)]
-        marks = [*((wall, "#") for wall in self.walls), (self.goal, "G"), (self._agent, "A")]
-        for (row, column), mark in marks:
+        walls = ((wall, "#") for wall in self._walls_now())
+        for (row, column), mark in [*walls, (self.goal, "G"), (self._agent, "A")]:
             grid[row][column] = mark
-        if self.render_mode == "ansi":
-            return "\n".join("".join(line) for line in grid) + "\n"
-        colours = np.array([[_COLOURS[mark] for mark in line] for line in grid], np.uint8)
-        picture = colours.repeat(_PIXELS, axis=0).repeat(_PIXELS, axis=1)
-        picture[::_PIXELS] = picture[:, ::_PIXELS] = 200  # grid lines
-        return picture
+        return draw(grid, self.render_mode)
+
+    def _walls_now(self) -> frozenset[Cell]:
+        return self.later_walls if self.lifetime_steps >= self.change_after else self.walls
 
     def _obs(self) -> int:
         return self._agent[0] * self.columns + self._agent[1]
+
+    def _cells(self, cells: Sequence[Sequence[int]], name: str) -> frozenset[Cell]:
+        return frozenset(self._cell(cell, name) for cell in cells)
 
     def _cell(self, cell: Sequence[int], name: str) -> Cell:
         row, column = _pair(cell, name)
@@ -109,6 +132,62 @@ class DynaMaze(gymnasium.Env[int, int]):
                 f"{name} must lie on the grid of {self.rows} x {self.columns}, got {(row, column)}"
             )
         return row, column
+
+
+class BlockingMaze(DynaMaze):
+    """A maze whose short way is blocked after a while, when a longer one opens.
+
+    Observation: `Discrete(54)`, the agent's cell as `row * 9 + column`.
+    Actions: `Discrete(4)`: 0 up, 1 right, 2 down, 3 left. A move into a wall or off the
+    grid leaves the agent where it is.
+    Reward: 1 on reaching the goal, 0 otherwise.
+    End: terminated at the goal. The book has no time limit; the registered one is 10,000 steps.
+    Change: in the first 1,000 steps of the environment's life, however many episodes they make,
+    the wall is open on the right: 10 steps to the goal. Then only on the left: 16 steps.
+    A new environment is of age 0, so that an evaluation plays in the first maze.
+    Source: Sutton & Barto, Reinforcement Learning, 2nd ed. (2018), example 8.2 and figure 8.4.
+
+    Args:
+        change_after: number of steps before the change; 0 for the later maze from the start.
+        render_mode: "ansi" (text), "rgb_array" (picture) or None.
+    """
+
+    def __init__(self, change_after: int = 1_000, render_mode: str | None = None):
+        super().__init__(
+            start=(5, 3),
+            walls=_WALL[:8],
+            render_mode=render_mode,
+            later_walls=_WALL[1:],
+            change_after=change_after,
+        )
+
+
+class ShortcutMaze(DynaMaze):
+    """A maze in which a shorter way opens after a while, beside the one already known.
+
+    Observation: `Discrete(54)`, the agent's cell as `row * 9 + column`.
+    Actions: `Discrete(4)`: 0 up, 1 right, 2 down, 3 left. A move into a wall or off the
+    grid leaves the agent where it is.
+    Reward: 1 on reaching the goal, 0 otherwise.
+    End: terminated at the goal. The book has no time limit; the registered one is 10,000 steps.
+    Change: in the first 3,000 steps of the environment's life, however many episodes they make,
+    the wall is open on the left: 16 steps to the goal. Then on the right too: 10 steps.
+    A new environment is of age 0, so that an evaluation plays in the first maze.
+    Source: Sutton & Barto, Reinforcement Learning, 2nd ed. (2018), example 8.3 and figure 8.5.
+
+    Args:
+        change_after: number of steps before the change; 0 for the later maze from the start.
+        render_mode: "ansi" (text), "rgb_array" (picture) or None.
+    """
+
+    def __init__(self, change_after: int = 3_000, render_mode: str | None = None):
+        super().__init__(
+            start=(5, 3),
+            walls=_WALL[1:],
+            render_mode=render_mode,
+            later_walls=_WALL[1:8],
+            change_after=change_after,
+        )
 
 
 def _pair(value: Sequence[int], name: str) -> Cell:

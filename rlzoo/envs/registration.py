@@ -4,12 +4,21 @@ from gymnasium.envs import registration
 
 ENVS = {
     "rlzoo/DynaMaze-v0": "rlzoo.envs.maze:DynaMaze",
+    "rlzoo/BlockingMaze-v0": "rlzoo.envs.maze:BlockingMaze",
+    "rlzoo/ShortcutMaze-v0": "rlzoo.envs.maze:ShortcutMaze",
+    "rlzoo/Catch-v0": "rlzoo.envs.catch:Catch",
+    "rlzoo/DeepSea-v0": "rlzoo.envs.deep_sea:DeepSea",
     "rlzoo/Memory-v0": "rlzoo.envs.memory:Memory",
     "rlzoo/CartPoleNoVel-v1": "rlzoo.envs.cartpole:CartPoleNoVel",
 }
 
-# Steps after which an episode is truncated. The memory task ends by itself.
-_TIME_LIMITS = {"rlzoo/DynaMaze-v0": 10_000, "rlzoo/CartPoleNoVel-v1": 500}
+# Steps after which an episode is truncated. The others end by themselves.
+_TIME_LIMITS = {
+    "rlzoo/DynaMaze-v0": 10_000,
+    "rlzoo/BlockingMaze-v0": 10_000,
+    "rlzoo/ShortcutMaze-v0": 10_000,
+    "rlzoo/CartPoleNoVel-v1": 500,
+}
 
 
 def register() -> None:

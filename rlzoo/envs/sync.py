@@ -26,7 +26,7 @@ class SyncEnvs(Envs):
         faults = {}
         for i, seed in zip(indices, seeds, strict=True):
             try:
-                obs[i] = self._slots[i].reset(seed, i in self._remake)
+                obs[i] = self._slots[i].reset(seed, i in self._remake, self._lifetime[i])
             except Exception as error:  # whatever the user's environment raises
                 faults[i] = Fault(error)
         return faults

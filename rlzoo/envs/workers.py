@@ -70,7 +70,11 @@ class AsyncEnvs(Envs):
         all_seeds: list[int | None] = [None] * self.num_envs
         for i, seed in zip(indices, seeds, strict=True):
             all_seeds[i] = seed
-        options = {"reset_mask": mask, "remake": sorted(self._remake)}
+        options = {
+            "reset_mask": mask,
+            "remake": sorted(self._remake),
+            "lifetime": list(self._lifetime),
+        }
         with self._death_reported():
             found, info = self._workers.reset(seed=all_seeds, options=options)
         obs[mask] = found[mask]
@@ -141,8 +145,9 @@ class _Worker(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         try:
-            remake = self._index in (options or {}).get("remake", ())
-            obs = self._slot.reset(seed or 0, remake)
+            given = options or {"remake": (), "lifetime": {self._index: 0}}
+            remake = self._index in given["remake"]
+            obs = self._slot.reset(seed or 0, remake, given["lifetime"][self._index])
             self._last = np.array(obs, self.observation_space.dtype)
         except Exception as error:  # whatever the user's environment raises
             return self._last, {"fault": _Sent(error)}

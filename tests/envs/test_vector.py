@@ -562,7 +562,12 @@ def test_replay(mode, whole, make):
 
 def test_state_before_the_first_reset(make):
     state = make(ChainEnv, 2, 0).get_state()
-    assert state == {"episode": [-1, -1], "actions": [[], []], "retired": [False, False]}
+    assert state == {
+        "episode": [-1, -1],
+        "lifetime": [0, 0],
+        "actions": [[], []],
+        "retired": [False, False],
+    }
     envs = make(ChainEnv, 2, 0)
     envs.set_state(state)
     envs.reset()

@@ -129,8 +129,12 @@ CASES = {
         "reinforce", "rlzoo/CartPoleNoVel-v1", at=90, torso="gru",
         settings={"torso.units": 4, "baseline": False},
     ),
-    "dyna_q over a table": Case(
+    "dyna_q over a table": Case(  # the maze changes after the last save and the kill
         "dyna_q", "rlzoo/DynaMaze-v0", at=101, settings={"planning_steps": 5},
+        env_kwargs={
+            "max_episode_steps": EPISODE, "shape": [2, 4], "start": [1, 0], "goal": [0, 3],
+            "walls": [[0, 1]], "later_walls": [[1, 1]], "change_after": 110,
+        },
     ),
     "dyna_q over a table, 3 environments in processes": Case(
         "dyna_q", "rlzoo/DynaMaze-v0", at=41, num_envs=3, vector="async",

@@ -12,17 +12,34 @@ from rlzoo.envs.making import EnvSource, make_env
 from rlzoo.envs.ports.acrobot import Acrobot
 from rlzoo.envs.ports.base import EnvState, Port, PortedEnvs
 from rlzoo.envs.ports.cartpole import CartPole, CartPoleNoVel
+from rlzoo.envs.ports.catch import Catch
+from rlzoo.envs.ports.deep_sea import DeepSea
+from rlzoo.envs.ports.maze import Maze
+from rlzoo.envs.ports.memory import Memory
 from rlzoo.envs.ports.mountain_car import MountainCar, MountainCarContinuous
 from rlzoo.envs.ports.pendulum import Pendulum
+from rlzoo.envs.ports.tabular import Tabular
 from rlzoo.envs.spaces import learner_spec
 
 PORTS: dict[str, type[Port]] = {  # by the id that Gymnasium registers
     "Acrobot-v1": Acrobot,
     "CartPole-v1": CartPole,
+    "CliffWalking-v1": Tabular,
+    "CliffWalkingSlippery-v1": Tabular,
+    "FrozenLake-v1": Tabular,
+    "FrozenLake8x8-v1": Tabular,
     "MountainCar-v0": MountainCar,
     "MountainCarContinuous-v0": MountainCarContinuous,
     "Pendulum-v1": Pendulum,
+    "Taxi-v3": Tabular,  # until Gymnasium 1.2
+    "Taxi-v4": Tabular,  # since Gymnasium 1.3
+    "rlzoo/BlockingMaze-v0": Maze,
     "rlzoo/CartPoleNoVel-v1": CartPoleNoVel,
+    "rlzoo/Catch-v0": Catch,
+    "rlzoo/DeepSea-v0": DeepSea,
+    "rlzoo/DynaMaze-v0": Maze,
+    "rlzoo/Memory-v0": Memory,
+    "rlzoo/ShortcutMaze-v0": Maze,
 }
 
 __all__ = ["PORTS", "EnvState", "Port", "PortedEnvs", "make_port", "make_ported_envs"]

@@ -81,7 +81,7 @@ class PortedEnvs:
         time = state.time + 1
         truncated = tf.zeros_like(terminated)
         if self.spec.max_episode_steps is not None:
-            truncated = (time >= self.spec.max_episode_steps) & ~terminated
+            truncated = time >= self.spec.max_episode_steps
         last = terminated | truncated
 
         fresh = self.port.reset(reset_seed, self.num_envs)

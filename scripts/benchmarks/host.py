@@ -2,19 +2,11 @@
 
 import argparse
 import dataclasses
-import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
-from pathlib import Path
 
+from common import finish, in_turn, markdown, numbers, run, shortened
 from worker import Task
 
-HERE = Path(__file__).parent
-RESULTS = HERE.parents[1] / "docs" / "results"
-PYTHONS = {"rlzoo": ".venv/bin/python", "sb3": ".benchmark/venv/bin/python"}
 ONE = Task("rlzoo", num_envs=1, train_every=4, gradient_steps=1)
 EIGHT = Task("rlzoo", num_envs=8, train_every=8, gradient_steps=16, period=61_440)
 CASES = {"1 env": ONE, "8 envs": EIGHT}
@@ -67,7 +59,7 @@ metrics files; Stable-Baselines3 writes none.
 
 {markdown(head, rows)}
 """
-    finish("host_speed", "sb3", text, {"cases": cases}, versions, quick)
+    finish("host_speed", "sb3", SETTINGS, text, {"cases": cases}, versions, quick)
 
 
 def memory(quick: bool) -> None:
@@ -125,75 +117,7 @@ The slope of a line through the resident memory of {len(steps)} moments.
         "growth": growth,
         "replay": {"steps_per_second": speeds, "medians": medians, "ratio": large / small},
     }
-    finish("host_memory", "memory", text, results, versions, quick)
-
-
-def in_turn(variants: dict, quick: bool) -> tuple[dict, dict[str, str]]:
-    """Returns the steps/s of three runs of each task, taken in turn, and the versions."""
-    speeds = {name: [] for name in variants}
-    versions = {}
-    for seed in range(1 if quick else 3):
-        for name, task in variants.items():
-            task = dataclasses.replace(shortened(task) if quick else task, seed=seed)
-            result = run(task, name if isinstance(name, str) else ", ".join(name))
-            (first, _), *_, (last, _) = result["notes"]
-            speeds[name].append(task.period * task.periods / (last - first))
-            versions |= result["versions"]
-            print(f"    {speeds[name][-1]:,.0f} steps/s", flush=True)
-    return speeds, versions
-
-
-def shortened(task: Task) -> Task:
-    """Returns the task with next to no steps: to see that it runs, not how fast."""
-    return dataclasses.replace(task, start=1_280, period=640)
-
-
-def run(task: Task, title: str) -> dict:
-    """Runs a task in a process of its own and returns what it prints."""
-    print(f"{title}, seed {task.seed} ...", flush=True)
-    command = [PYTHONS[task.program], HERE / "worker.py", json.dumps(dataclasses.asdict(task))]
-    environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{done.stderr}\nscripts/benchmark: {title} failed, see above.")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def finish(
-    name: str, command: str, text: str, results: dict, versions: dict[str, str], quick: bool
-) -> None:
-    """Prints the results, and saves them unless they come from a quick try."""
-    versions = {"python": platform.python_version(), **versions}
-    listed = ", ".join(f"{package} {version}" for package, version in versions.items())
-    machine = f"{os.cpu_count()} CPUs, {platform.system()} {platform.machine()}"
-    text += f"\nMade by `scripts/benchmark {command}` on {machine}, with {listed}.\n"
-    print(f"\n{text}")
-    if quick:
-        print("A quick try: the figures mean nothing, nothing is saved.")
-        return
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    results = {
-        "command": f"scripts/benchmark {command}",
-        "machine": machine,
-        "cpus": os.cpu_count(),
-        "versions": versions,
-        "settings": SETTINGS,
-        **results,
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")
-    (RESULTS / f"{name}.md").write_text(text)
-    print(f"Saved in docs/results/{name}.md and {name}.json.")
-
-
-def numbers(speeds: list[float], median: float) -> list[str]:
-    """Returns the cells of a row: all runs, and their median."""
-    return [", ".join(f"{speed:,.0f}" for speed in speeds), f"{median:,.0f}"]
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """Returns a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    finish("host_memory", "memory", SETTINGS, text, results, versions, quick)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""One measured DQN run, of rlzoo or Stable-Baselines3, in a process of its own.
+"""One measured run, of rlzoo or a program it is compared with, in a process of its own.
 
-Takes a `Task` as JSON, prints one line of JSON. The clock sits in the environment, which is the
-same for both programs: it notes the time before a step, so that what lies between two notes is
-the whole training loop and nothing else.
+Takes a `Task` as JSON, prints one line of JSON. The clock of the host loop and Stable-Baselines3
+sits in the environment, which is the same for both programs: it notes the time before a step, so
+that what lies between two notes is the whole training loop and nothing else. Where a whole run is
+one compiled program, notes are taken between calls of it.
 """
 
 import dataclasses
@@ -20,15 +21,18 @@ import gymnasium
 class Task:
     """What to run and what to measure; steps are summed over the environments."""
 
-    program: str  # rlzoo or sb3
+    program: str  # a key of `PROGRAMS`
     num_envs: int
     train_every: int  # steps of each environment between updates
     gradient_steps: int  # each time
     seed: int = 0
     threads: int = 1  # of PyTorch; rlzoo chooses its own
+    cores: int = 0  # 1: the process gets one, 0: it gets them all
+    agent: str = "dqn"  # of the graph loop
     replay: int = 10_000  # transitions
     learning_starts: int = 1_000  # transitions
-    last_epsilon: float = 0.05  # reached after 10,000 steps
+    last_epsilon: float = 0.05
+    epsilon_steps: int = 10_000  # over which epsilon falls from 1 to the last
     start: int = 5_120  # steps before the first note: compiling and warming up
     period: int = 20_480  # steps between notes
     periods: int = 1
@@ -59,7 +63,14 @@ class Clock(gymnasium.Wrapper):
 
 
 def run(task: Task) -> dict:
-    """Trains and returns the notes and the versions of what ran."""
+    """Trains; returns the notes, the steps between first and last, and the versions of what ran."""
+    notes, steps, packages = PROGRAMS[task.program](task)
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"notes": notes, "steps": steps, "versions": versions}
+
+
+def with_clock(task: Task) -> tuple[list, int, tuple[str, ...]]:
+    """Trains by a loop that steps Gymnasium environments."""
     train, memory, packages = {"rlzoo": rlzoo_program, "sb3": sb3_program}[task.program]()
     clocks = []
 
@@ -73,10 +84,7 @@ def run(task: Task) -> dict:
     notes = max((clock.notes for clock in clocks), key=len)  # of an environment that trained
     if len(notes) <= task.periods:
         raise RuntimeError(f"expected {task.periods + 1} notes, got {len(notes)}")
-    return {
-        "notes": notes[: task.periods + 1],
-        "versions": {name: importlib.metadata.version(name) for name in packages},
-    }
+    return notes[: task.periods + 1], task.period * task.periods, packages
 
 
 def rlzoo_program():
@@ -85,16 +93,8 @@ def rlzoo_program():
     import rlzoo
 
     def train(task: Task, make_env: Callable) -> None:
-        epsilon = {"name": "linear", "start": 1.0, "end": task.last_epsilon, "steps": 10_000}
         overrides = {
-            "torso": {"name": "dense", "sizes": [120, 84]},
-            "exploration": {"name": "epsilon_greedy", "epsilon": epsilon},
-            "learning_rate": 2.5e-4,
-            "batch_size": 128,
-            "replay_capacity": task.replay,
-            "learning_starts": task.learning_starts,
-            "train_every": task.train_every,
-            "updates_per_chunk": task.gradient_steps,
+            **dqn_overrides(task),
             "target_update_period": 125,  # gradient steps: 500 environment steps
             "eval_every": 0,
             "eval_episodes": 1,
@@ -136,7 +136,7 @@ def sb3_program():
             train_freq=task.train_every,
             gradient_steps=task.gradient_steps,
             target_update_interval=500,  # environment steps
-            exploration_fraction=10_000 / task.steps,
+            exploration_fraction=min(1.0, task.epsilon_steps / task.steps),
             exploration_final_eps=task.last_epsilon,
             seed=task.seed,
             device="cpu",
@@ -145,6 +145,95 @@ def sb3_program():
 
     return train, lambda: 0, ("stable-baselines3", "torch", "gymnasium", "numpy")
 
+
+def rlzoo_graph(task: Task) -> tuple[list, int, tuple[str, ...]]:
+    """Trains by the graph loop.
+
+    ADAPTER: written for a `GraphLoop` that did not exist yet; to be fitted to the one that does.
+    Steps are environment steps, for `dyna_q` planning backups.
+    """
+    from rlzoo.envs import make_env
+    from rlzoo.envs.ports import PortedEnvs, make_port
+    from rlzoo.envs.spaces import learner_spec
+    from rlzoo.train import graph  # ADAPTER: does not exist yet
+    from rlzoo.train.build import Source, build_agent
+    from rlzoo.train.config import resolve
+
+    overrides = {}
+    if task.agent == "dqn":
+        overrides = {
+            **dqn_overrides(task),
+            "loss": "squared",  # as the JAX program
+            "target_update_period": 50,  # gradient steps: 500 environment steps
+        }
+    config = resolve(
+        task.agent,
+        "rlzoo/DynaMaze-v0" if task.agent == "dyna_q" else "CartPole-v1",
+        preset=task.agent != "dqn",
+        overrides=overrides,
+        seed=task.seed,
+        num_envs=task.num_envs,
+    )
+    env = make_env(config.env)
+    limit = env.spec.max_episode_steps if env.spec else None
+    spec = learner_spec(env.observation_space, env.action_space, limit)
+    agent = build_agent(config, spec, Source())
+    loop = graph.GraphLoop(agent, PortedEnvs(make_port(env), spec, task.num_envs), config.seed)
+    taken, notes = [], []
+    for period in range(task.periods + 1):
+        report = loop.run(task.start + period * task.period)  # the first call compiles
+        taken.append(int(report.steps))
+        notes.append((time.perf_counter(), 0))
+    steps = taken[-1] - taken[0]  # ADAPTER: report.steps taken as the steps since the start
+    if task.agent == "dyna_q":
+        steps *= agent.config.planning_steps
+    return notes, steps, ("rlzoo-tf", "tensorflow", "keras", "numpy")
+
+
+def dqn_overrides(task: Task) -> dict:
+    """Returns what both loops of rlzoo are told of DQN."""
+    return {
+        "torso": {"name": "dense", "sizes": [120, 84]},
+        "exploration": {
+            "name": "epsilon_greedy",
+            "epsilon": {
+                "name": "linear",
+                "start": 1.0,
+                "end": task.last_epsilon,
+                "steps": task.epsilon_steps,
+            },
+        },
+        "learning_rate": 2.5e-4,
+        "batch_size": 128,
+        "replay_capacity": task.replay,
+        "learning_starts": task.learning_starts,
+        "train_every": task.train_every,
+        "updates_per_chunk": task.gradient_steps,
+    }
+
+
+def jax_program(task: Task) -> tuple[list, int, tuple[str, ...]]:
+    """Trains by the JAX program."""
+    import jax_dqn
+
+    return jax_dqn.measure(task), task.period * task.periods, jax_dqn.PACKAGES
+
+
+def numpy_program(task: Task) -> tuple[list, int, tuple[str, ...]]:
+    """Plans by the NumPy program, counting backups."""
+    import numpy_dyna_q
+
+    notes = numpy_dyna_q.measure(task.start, task.period, task.seed)
+    return notes, task.period * numpy_dyna_q.PLANNING_STEPS, ("numpy",)
+
+
+PROGRAMS = {
+    "rlzoo": with_clock,
+    "sb3": with_clock,
+    "rlzoo graph": rlzoo_graph,
+    "jax": jax_program,
+    "numpy": numpy_program,
+}
 
 if __name__ == "__main__":
     print(json.dumps(run(Task(**json.loads(sys.argv[1])))))

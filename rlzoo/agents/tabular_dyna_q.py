@@ -53,11 +53,12 @@ class Model(NamedTuple):
     num_pairs: Any  # [] int32
 
 
-def q_backup(q, pair, reward, discount, next_obs, learning_rate):
+def q_backup(q, num_actions, pair, reward, discount, next_obs, learning_rate):
     """Moves q[pair] towards reward + discount * max q[next_obs] (Watkins 1989).
 
     Args:
-        q: [S, A] float32.
+        q: [S * A] float32.
+        num_actions: A.
         pair: [] int32, obs * A + action.
         reward: [] float32.
         discount: [] float32, gamma, or 0 where the step terminated.
@@ -65,13 +66,16 @@ def q_backup(q, pair, reward, discount, next_obs, learning_rate):
         learning_rate: alpha.
 
     Returns:
-        The new table [S, A] and the TD error [].
+        The new value [] of q[pair] and the TD error [].
     """
-    flat = tf.reshape(q, [-1])  # [S * A]
-    old, next_q = tf.gather(flat, pair), tf.gather(q, next_obs)  # [], [A]
+    old, next_q = tf.gather(q, pair), tf.gather(tf.reshape(q, [-1, num_actions]), next_obs)
     error = reward + discount * tf.reduce_max(next_q) - old
-    flat = tf.tensor_scatter_nd_update(flat, [[pair]], [old + learning_rate * error])
-    return tf.reshape(flat, q.shape), error
+    return old + learning_rate * error, error
+
+
+def write(q, pair, value):
+    """Returns the table [S * A] in which q[pair] is `value`."""
+    return tf.tensor_scatter_nd_update(q, [[pair]], [value])
 
 
 def remember(model: Model, pair, reward, discount, next_obs, valid) -> Model:
@@ -166,7 +170,8 @@ class TabularDynaQ:
         )
         steps = Chunk._make(tf.reshape(field, [-1]) for field in chunk)  # each [T * N]
         obs, next_obs = (tf.cast(x, tf.int32) for x in (steps.obs, steps.next_obs))
-        pair = obs * self.spec.num_actions + steps.action
+        A = self.spec.num_actions
+        pair = obs * A + steps.action
         rows = pair, steps.reward, config.discount * steps.discount, next_obs, steps.valid
         count = steps.reward.shape[0]
         draws = rng.uniform(seed, [count, config.planning_steps])
@@ -176,26 +181,29 @@ class TabularDynaQ:
         def real_step(i, q, model, total):
             pair, reward, discount, next_obs, valid = (tf.gather(x, i) for x in rows)
             learning_rate = tf.where(valid, config.learning_rate, 0.0)
-            q, error = q_backup(q, pair, reward, discount, next_obs, learning_rate)
+            value, error = q_backup(q, A, pair, reward, discount, next_obs, learning_rate)
             model = remember(model, pair, reward, discount, next_obs, valid)
-            if config.planning_steps:
-                chosen = tf.gather(draws, i) * tf.cast(model.num_pairs, tf.float32)
-                chosen = tf.gather(model.pairs, tf.cast(chosen, tf.int32))  # [planning_steps]
+            chosen = tf.gather(draws, i) * tf.cast(model.num_pairs, tf.float32)
+            chosen = tf.gather(model.pairs, tf.cast(chosen, tf.int32))  # [planning_steps]
 
-                def plan(j, q):
-                    known = model.reward, model.discount, model.next_obs
-                    pair = tf.gather(chosen, j)
-                    reward, discount, next_obs = (tf.gather(x, pair) for x in known)
-                    rate = config.learning_rate
-                    return j + 1, q_backup(q, pair, reward, discount, next_obs, rate)[0]
+            # Each backup is written when the next begins: a step that reads the table after
+            # writing it is done in place, one that reads it before makes XLA copy the table.
+            def plan(j, q, pair, value):
+                q = write(q, pair, value)
+                pair = tf.gather(chosen, j)
+                known = (model.reward, model.discount, model.next_obs)
+                reward, discount, next_obs = (tf.gather(x, pair) for x in known)
+                value, _ = q_backup(q, A, pair, reward, discount, next_obs, config.learning_rate)
+                return j + 1, q, pair, value
 
-                _, q = tf.while_loop(lambda j, _: j < config.planning_steps, plan, (0, q))
-            return i + 1, q, model, total + tf.where(valid, tf.abs(error), 0.0)
+            loop = (0, q, pair, value)
+            _, q, pair, value = tf.while_loop(lambda j, *_: j < config.planning_steps, plan, loop)
+            return i + 1, write(q, pair, value), model, total + tf.where(valid, tf.abs(error), 0.0)
 
         model = Model._make(map(tf.convert_to_tensor, self.model))
-        loop = (0, tf.convert_to_tensor(self.table), model, 0.0)
+        loop = (0, tf.reshape(self.table, [-1]), model, 0.0)
         _, q, model, total = tf.while_loop(lambda i, *_: i < count, real_step, loop)
-        self.table.assign(q)
+        self.table.assign(tf.reshape(q, self.table.shape))
         for variable, value in zip(self.model, model, strict=True):
             variable.assign(value)
         num_valid = tf.math.count_nonzero(chunk.valid)

@@ -42,9 +42,9 @@ class Sums(NamedTuple):
     chunks: tf.Tensor  # [] float32
     updates: tf.Tensor  # [] float32, gradient steps
     metrics: tf.Tensor  # [M] float32, weighted by updates if learned
-    episodes: tf.Tensor  # [] float32, how many ended
-    returns: tf.Tensor  # [] float32, summed over them
-    lengths: tf.Tensor  # [] float32
+    episodes: tf.Tensor  # [] float64, how many ended
+    returns: tf.Tensor  # [] float64, summed over them
+    lengths: tf.Tensor  # [] float64
     bad: tf.Tensor  # [M + N] bool: metrics and environments with a number that is not finite
 
 
@@ -89,18 +89,18 @@ class GraphLoop:
         count = len(tf.nest.flatten(self.state))
         self.state = tf.nest.pack_sequence_as(self.state, tensors[:count])
         sums = Sums(*(x.numpy() for x in tensors[count:]))
-        chunks, updates, episodes = (float(x) for x in (sums.chunks, sums.updates, sums.episodes))
+        chunks, updates = float(sums.chunks), float(sums.updates)
         weights = [updates if is_learned(tag) else chunks for tag in self._tags]
-        metrics = dict(zip(self._tags, sums.metrics / np.maximum(weights, 1.0), strict=True))
+        means = (sums.metrics / np.maximum(weights, 1.0)).tolist()
         if sums.bad.any():
             raise self._fault(sums.bad)
         ended = []
-        if episodes:
-            ended = [Episodes(sums.returns / episodes, sums.lengths / episodes, int(episodes))]
+        if count := int(sums.episodes):
+            ended = [Episodes(float(sums.returns) / count, float(sums.lengths) / count, count)]
         return Report(
             steps=int(self.state.loop.agent.step) - before,
             episodes=ended,
-            metrics={**metrics, "updates": updates},
+            metrics={**dict(zip(self._tags, means, strict=True)), "updates": updates},
             chunks=int(chunks),
         )
 
@@ -236,9 +236,9 @@ class GraphLoop:
                 chunks=zero,
                 updates=zero,
                 metrics=tf.zeros(len(self._tags)),
-                episodes=zero,
-                returns=zero,
-                lengths=zero,
+                episodes=tf.constant(0.0, tf.float64),
+                returns=tf.constant(0.0, tf.float64),
+                lengths=tf.constant(0.0, tf.float64),
                 bad=tf.zeros(len(self._tags) + num_envs, tf.bool),
             )
 
@@ -280,8 +280,8 @@ def where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 
 
 def total(values: tf.Tensor) -> tf.Tensor:
-    """Returns the sum as float32."""
-    return tf.reduce_sum(tf.cast(values, tf.float32))
+    """Returns the sum as float64."""
+    return tf.reduce_sum(tf.cast(values, tf.float64))
 
 
 def finite_envs(values: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,8 @@ A recurrent network takes its state as further inputs and returns the next state
 outputs; nothing is remembered inside a layer.
 """
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -164,7 +166,9 @@ def adam(network: keras.Model, learning_rate: float) -> keras.optimizers.Optimiz
 def descend(optimizer, tape: tf.GradientTape, loss, network: keras.Model, max_norm) -> tf.Tensor:
     """Takes one gradient step, clipped to `max_norm`; returns the norm before clipping."""
     gradients = tape.gradient(loss, network.trainable_variables)
-    gradients, norm = tf.clip_by_global_norm(gradients, max_norm)
+    norm = tf.linalg.global_norm(gradients)
+    if math.isfinite(max_norm):
+        gradients, _ = tf.clip_by_global_norm(gradients, max_norm, norm)
     optimizer.apply(gradients)
     return norm
 

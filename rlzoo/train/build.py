@@ -1,6 +1,7 @@
 """What training and acting share: building an agent from its configuration, reading it back."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,11 +97,16 @@ def _check_named(choice: dict, what: str) -> None:
 
 
 def _choose_threads(spec: EnvSpec) -> None:
-    """Small networks run faster on one thread: handing over costs more than it saves."""
-    if len(spec.obs_shape) >= 2:
+    """Small networks keep one or two threads busy: more would cost more than they save.
+
+    TensorFlow's own TF_NUM_INTRAOP_THREADS, where it is set, decides instead.
+    """
+    if len(spec.obs_shape) >= 2 or "TF_NUM_INTRAOP_THREADS" in os.environ:
         return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = 1 if spec.num_states is not None or cores == 1 else 2  # a table needs one
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
         pass  # TensorFlow runs already: its threads stay as the program has them

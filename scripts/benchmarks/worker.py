@@ -149,15 +149,12 @@ def sb3_program():
 def rlzoo_graph(task: Task) -> tuple[list, int, tuple[str, ...]]:
     """Trains by the graph loop.
 
-    ADAPTER: written for a `GraphLoop` that did not exist yet; to be fitted to the one that does.
     Steps are environment steps, for `dyna_q` planning backups.
     """
-    from rlzoo.envs import make_env
-    from rlzoo.envs.ports import PortedEnvs, make_port
-    from rlzoo.envs.spaces import learner_spec
-    from rlzoo.train import graph  # ADAPTER: does not exist yet
+    from rlzoo.envs.ports import make_ported_envs
     from rlzoo.train.build import Source, build_agent
     from rlzoo.train.config import resolve
+    from rlzoo.train.graph import GraphLoop
 
     overrides = {}
     if task.agent == "dqn":
@@ -174,17 +171,14 @@ def rlzoo_graph(task: Task) -> tuple[list, int, tuple[str, ...]]:
         seed=task.seed,
         num_envs=task.num_envs,
     )
-    env = make_env(config.env)
-    limit = env.spec.max_episode_steps if env.spec else None
-    spec = learner_spec(env.observation_space, env.action_space, limit)
-    agent = build_agent(config, spec, Source())
-    loop = graph.GraphLoop(agent, PortedEnvs(make_port(env), spec, task.num_envs), config.seed)
-    taken, notes = [], []
-    for period in range(task.periods + 1):
-        report = loop.run(task.start + period * task.period)  # the first call compiles
-        taken.append(int(report.steps))
+    envs = make_ported_envs(config.env, task.num_envs)
+    agent = build_agent(config, envs.spec, Source())
+    loop = GraphLoop(agent, envs, config.seed)
+    loop.run(task.start)  # compiles, and fills replay
+    notes, steps = [(time.perf_counter(), 0)], 0
+    for period in range(task.periods):
+        steps += loop.run(task.start + (period + 1) * task.period).steps
         notes.append((time.perf_counter(), 0))
-    steps = taken[-1] - taken[0]  # ADAPTER: report.steps taken as the steps since the start
     if task.agent == "dyna_q":
         steps *= agent.config.planning_steps
     return notes, steps, ("rlzoo-tf", "tensorflow", "keras", "numpy")

@@ -67,9 +67,8 @@ def test_the_result_for_people(monkeypatch, capfd):
 
 def test_two_seeds_are_stopped_and_go_on_exactly(tmp_path, capfd):
     folder = tmp_path / "seeds"
-    settings = """--set learning_starts=64 --set batch_size=8 --set torso.sizes=[8]
-        --set eval_every=200 --set eval_episodes=2 --set log_every=100"""
-    line = f"train dqn CartPole-v1 --seeds 0-1 --steps 1000000 {settings} --run-dir {folder}"
+    settings = "--set planning_steps=2 --set eval_every=200 --set eval_episodes=1 --steps 1000000"
+    line = f"train dyna_q rlzoo/DynaMaze-v0 {settings} --seeds 0-1 --run-dir {folder}"
     process = subprocess.Popen(
         [sys.executable, "-m", "rlzoo.cli", *line.split()],
         stdout=subprocess.PIPE,

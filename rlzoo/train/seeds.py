@@ -172,8 +172,8 @@ def _train(
     if failed:
         reasons = "; ".join(f"s{seed}: {failed[seed]}" for seed in sorted(failed))
         raise SeedsFailed(
-            f"{len(failed)} of {len(configs)} seeds failed: {reasons} - The others are finished. "
-            f"Try again with: rlzoo resume {path}"
+            f"{len(failed)} of {len(configs)} seeds failed: {reasons.rstrip('.')}. "
+            f"Try these again with: rlzoo resume {path}"
         )
     return summary
 

@@ -10,13 +10,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlzoo.train.policy import Policy, evaluate, load, record
     from rlzoo.train.run import Run, resume, train
+    from rlzoo.train.seeds import SeedsFailed, resume_seeds, train_seeds
     from rlzoo.train.session import Interrupted
 
-__all__ = ["Interrupted", "Policy", "Run", "evaluate", "load", "record", "resume", "train"]
+__all__ = [
+    "Interrupted",
+    "Policy",
+    "Run",
+    "SeedsFailed",
+    "evaluate",
+    "load",
+    "record",
+    "resume",
+    "resume_seeds",
+    "train",
+    "train_seeds",
+]
 
 _MODULES = {
     "rlzoo.train.policy": ("Policy", "evaluate", "load", "record"),
     "rlzoo.train.run": ("Run", "resume"),
+    "rlzoo.train.seeds": ("SeedsFailed", "resume_seeds", "train_seeds"),
     "rlzoo.train.session": ("Interrupted",),
 }
 

@@ -22,33 +22,38 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             "(or --config FILE)."
         )
     import_tensorflow()
-    from rlzoo.train import run
+    from rlzoo.train import run, seeds
 
-    return run.train(
-        args.agent,
-        args.env,
-        steps=args.steps,
-        seed=args.seed,
-        num_envs=args.num_envs,
-        vector=args.vector,
-        exploration=args.exploration,
-        torso=args.torso,
-        config=args.config,
-        preset=not args.no_preset,
-        overrides=args.overrides,
-        run_dir=args.run_dir,
-        loop=args.loop,
-        quiet=args.json,
-    ).summary
+    settings = {
+        "steps": args.steps,
+        "num_envs": args.num_envs,
+        "vector": args.vector,
+        "exploration": args.exploration,
+        "torso": args.torso,
+        "config": args.config,
+        "preset": not args.no_preset,
+        "overrides": args.overrides,
+        "run_dir": args.run_dir,
+        "loop": args.loop,
+        "quiet": args.json,
+    }
+    if args.seeds is not None:
+        return seeds.train_seeds(args.agent, args.env, seeds=args.seeds, **settings)
+    return run.train(args.agent, args.env, seed=args.seed, **settings).summary
 
 
 def resume(args: argparse.Namespace) -> dict[str, Any]:
-    """Goes on with a run, and returns its summary."""
-    _check_run(args.run)
+    """Goes on with a run, or with every seed in a folder, and returns the summary."""
+    several = any(Path(args.run).glob("s*/config.yaml"))
+    if not several:
+        _check_run(args.run)
     import_tensorflow()
-    from rlzoo.train import run
+    from rlzoo.train import run, seeds
 
-    return run.resume(args.run, steps=args.steps, env=args.env, quiet=args.json).summary
+    options = {"steps": args.steps, "env": args.env, "quiet": args.json}
+    if several:
+        return seeds.resume_seeds(args.run, **options)
+    return run.resume(args.run, **options).summary
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
@@ -111,7 +116,9 @@ COMMANDS = {
 
 def show(command: str, result: dict[str, Any]) -> None:
     """Prints a command's result for people, on standard output."""
-    if command in ("train", "resume"):
+    if command in ("train", "resume") and "seeds" in result:
+        _show_seeds(result)
+    elif command in ("train", "resume"):
         run_dir = Path(result["run_dir"])
         for name, prefix in (("best", ""), ("last", "last_")):
             if f"{prefix}mean_return" in result:
@@ -132,6 +139,17 @@ def show(command: str, result: dict[str, Any]) -> None:
             print(f"{kind}:")
             for name, about in table.items():
                 print(f"  {name:<22} {about}".rstrip())
+
+
+def _show_seeds(result: dict[str, Any]) -> None:
+    print("seed  best mean return  last mean return")
+    for run in result["runs"]:
+        print(f"{run['seed']:>4}  {run['mean_return']:>16.2f}  {run['last_mean_return']:>16.2f}")
+    for name in ("best", "last"):
+        figures = "{iqm:.2f}, 95 % bootstrap interval {low:.2f} to {high:.2f}"
+        print(f"{name}: interquartile mean {figures.format(**result[name])}")
+    print(f"Results in {result['run_dir']}; the curve of all seeds is curve.png there. See each:")
+    print(f"  tensorboard --logdir {result['run_dir']}")
 
 
 def _returns(result: dict[str, Any], prefix: str = "") -> str:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from rlzoo.types import nearest
 
 KINDS = ("agents", "envs", "torsos", "explorations")
+_MOST_SEEDS = 1_000
 
 _EXAMPLES = """\
 examples:
   rlzoo train dqn CartPole-v1
   rlzoo train dqn CartPole-v1 --exploration softmax --set exploration.temperature=0.5
-  rlzoo train reinforce rlzoo/Memory-v0 --torso lstm --seed 1
+  rlzoo train reinforce rlzoo/Memory-v0 --torso lstm --seeds 0-4
   rlzoo resume runs/CartPole-v1/dqn/20260102-120000-s0
   tensorboard --logdir runs
 """
@@ -85,7 +86,11 @@ def build_parser() -> argparse.ArgumentParser:
         "env", nargs="?", metavar="ENV", help="a Gymnasium id, or module:Env-v0 to import it from"
     )
     train.add_argument("--steps", type=_count, metavar="N", help="environment steps in all")
-    train.add_argument("--seed", type=_count, metavar="S", help="seed of the run (default 0)")
+    seed = train.add_mutually_exclusive_group()
+    seed.add_argument("--seed", type=_count, metavar="S", help="seed of the run (default 0)")
+    seed.add_argument(
+        "--seeds", type=_seeds, metavar="LIST", help="such as 0-4 or 0,3,7: a run for each, and all"
+    )
     train.add_argument("--num-envs", type=_count, metavar="N", help="environments side by side")
     train.add_argument(
         "--vector", metavar="sync|async", help="step them in this process, or in one process each"
@@ -109,7 +114,8 @@ def build_parser() -> argparse.ArgumentParser:
     resume = command(
         "resume",
         "Go on with a run that was stopped, exactly where it was.",
-        "The steps that follow are those of a run that never stopped.",
+        "The steps that follow are those of a run that never stopped. Of a folder that --seeds\n"
+        "has made, the seeds that are not finished go on.",
     )
     _add_run(resume)
     resume.add_argument("--steps", type=_count, metavar="N", help="a new total of steps")
@@ -161,6 +167,21 @@ def _count(text: str) -> int:
     except (ValueError, OverflowError):
         pass
     raise argparse.ArgumentTypeError(f"expected a whole number, received {text!r}")
+
+
+def _seeds(text: str) -> list[int]:
+    """Returns the numbers in a list such as 0-4, 0,3,7 or 0-2,5."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        low, dash, high = (number.strip() for number in part.partition("-"))
+        high = high if dash else low
+        if not (low.isdecimal() and high.isdecimal() and 0 <= int(high) - int(low) < _MOST_SEEDS):
+            raise argparse.ArgumentTypeError(
+                f"expected seeds such as 0-4, 0,3,7 or 0-2,5 (at most {_MOST_SEEDS:,}), "
+                f"received {text!r}"
+            )
+        seeds += range(int(low), int(high) + 1)
+    return seeds
 
 
 class _Version(argparse.Action):

@@ -177,15 +177,11 @@ def draw_curve(run_dir: Path, title: str | None = None) -> Path:
     Returns:
         The picture's path.
     """
-    from matplotlib.figure import Figure  # slow to import, and only needed here
-
     run_dir = Path(run_dir)
     train, mean, std = (
-        _series(run_dir / METRICS, tag)
-        for tag in ("episode/return", "eval/return", "eval/return_std")
+        series(run_dir, tag) for tag in ("episode/return", "eval/return", "eval/return_std")
     )
-    figure = Figure(figsize=(9, 5.6), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
+    axes = returns_axes(_title(run_dir) if title is None else title)
     if train.size:
         axes.plot(*train.T, color="tab:blue", alpha=0.3, linewidth=1, label="training")
         axes.plot(
@@ -203,16 +199,36 @@ def draw_curve(run_dir: Path, title: str | None = None) -> Path:
         axes.legend(loc="best", framealpha=0.9)
     else:
         axes.text(0.5, 0.5, "no finished episode", ha="center", transform=axes.transAxes)
-    axes.set_title(_title(run_dir) if title is None else title, parse_math=False)
+    return save_picture(axes, run_dir / "curve.png")
+
+
+def returns_axes(title: str) -> Any:
+    """Returns empty axes for returns against environment steps."""
+    from matplotlib.figure import Figure  # slow to import, and only needed here
+
+    axes = Figure(figsize=(9, 5.6), dpi=100, layout="constrained").add_subplot()
+    axes.set_title(title, parse_math=False)
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return of an episode")
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    path = run_dir / "curve.png"
+    return axes
+
+
+def save_picture(axes: Any, path: Path) -> Path:
+    """Writes what is drawn to a PNG file, and returns its path."""
     with replacing(path) as file:
-        figure.savefig(file.buffer, format="png")
+        axes.figure.savefig(file.buffer, format="png")
     return path
+
+
+def series(run_dir: Path, tag: str) -> np.ndarray:
+    """Returns the steps and values of a tag in a run's `metrics.csv`, `[points, 2]` float64."""
+    path = Path(run_dir) / METRICS
+    rows = _metric_rows(path) if path.exists() else ()
+    points = [(int(step), float(value)) for step, _, t, value in rows if t == tag]
+    return np.array(points, np.float64).reshape(-1, 2)  # [points, 2]
 
 
 def write_summary(run_dir: Path, summary: Mapping[str, Any]) -> Path:
@@ -244,12 +260,6 @@ def _cut_metrics(path: Path, last_step: int) -> None:
         writer.writerow(_COLUMNS)
         if path.exists():
             writer.writerows(row for row in _metric_rows(path) if int(row[0]) <= last_step)
-
-
-def _series(path: Path, tag: str) -> np.ndarray:
-    rows = _metric_rows(path) if path.exists() else ()
-    points = [(int(step), float(value)) for step, _, t, value in rows if t == tag]
-    return np.array(points, np.float64).reshape(-1, 2)  # [points, 2]
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

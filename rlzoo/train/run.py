@@ -120,7 +120,7 @@ def train(
         torso=torso if isinstance(torso, keras.Layer) else None,
         exploration=exploration if isinstance(exploration, Exploration) else None,
     )
-    path = Path(run_dir) if run_dir is not None else _new_run_dir(resolved)
+    path = Path(run_dir) if run_dir is not None else new_run_dir(resolved, f"s{resolved.seed}")
     try:
         with files.lock(path):
             if (path / "config.yaml").exists():
@@ -185,13 +185,14 @@ def _train(
     return Run(run_dir, session.agent, session.config, summary, source)
 
 
-def _new_run_dir(config: RunConfig) -> Path:
+def new_run_dir(config: RunConfig, suffix: str) -> Path:
+    """Returns an unused folder in the usual place."""
     name = re.sub(r"[^\w.-]+", "_", config.env.removeprefix(CALLABLE))
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path("runs") / name / config.agent
-    path = folder / f"{now}-s{config.seed}"
+    path = folder / f"{now}-{suffix}"
     for count in range(2, 1000):
         if not path.exists():
             break
-        path = folder / f"{now}-s{config.seed}-{count}"
+        path = folder / f"{now}-{suffix}-{count}"
     return path

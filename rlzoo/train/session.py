@@ -38,9 +38,9 @@ from rlzoo.train.host import HostLoop
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM ended a run after it was saved; `exit_code` is 130 or 143."""
 
-    def __init__(self, run_dir: Path, step: int, signal_number: int):
+    def __init__(self, run_dir: Path, where: str, signal_number: int):
         super().__init__(
-            f"Interrupted at step {step}; everything is saved. Go on with: rlzoo resume {run_dir}"
+            f"Interrupted {where}; everything is saved. Go on with: rlzoo resume {run_dir}"
         )
         self.run_dir = run_dir
         self.exit_code = 128 + signal_number
@@ -121,7 +121,7 @@ class Session:
                 self._evaluate()
             if self._stop.signal:
                 self._save()
-                raise Interrupted(self.run_dir, self.step, self._stop.signal)
+                raise Interrupted(self.run_dir, f"at step {self.step}", self._stop.signal)
             if saves.due(self.step) and self.step < config.steps:
                 self._save()
         self._evaluate()

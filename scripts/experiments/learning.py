@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 
 import rlzoo
+from rlzoo.train.aggregate import bootstrap_interval, interquartile_mean
 from rlzoo.train.config import make_exploration
 from rlzoo.train.evaluate import Evaluator
 from rlzoo.train.host import HostLoop
@@ -219,20 +220,6 @@ def maze_section(results: dict) -> list[str]:
         cells = [f"{r['greedy'][9]} ({r['optimal_after'] or 'never'})" for r in result["rows"]]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return [*lines, ""]
-
-
-def interquartile_mean(values: list[float]) -> float:
-    """Returns the mean of the middle half (Agarwal et al. 2021, arXiv:2108.13264)."""
-    ordered = np.sort(values)
-    cut = len(ordered) // 4
-    return float(np.mean(ordered[cut : len(ordered) - cut]))
-
-
-def bootstrap_interval(values: list[float]) -> tuple[float, float]:
-    """Returns the 95 % percentile bootstrap interval of the interquartile mean."""
-    draws = np.random.default_rng(0).choice(values, (2_000, len(values)))
-    low, high = np.percentile([interquartile_mean(list(draw)) for draw in draws], [2.5, 97.5])
-    return float(low), float(high)
 
 
 if __name__ == "__main__":

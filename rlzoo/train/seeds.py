@@ -1,0 +1,236 @@
+"""Several seeds of one configuration: a process and a run folder each, and one aggregate.
+
+A child runs `rlzoo resume FOLDER/s3` on a folder that at first holds nothing but a `config.yaml`.
+So to start and to go on are the same, and no object crosses from one process to another.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rlzoo.envs import make_envs
+from rlzoo.train import aggregate, files
+from rlzoo.train.build import Source, build_agent
+from rlzoo.train.config import RunConfig, flatten, from_yaml, load_run, resolve, to_yaml
+from rlzoo.train.plain import CALLABLE
+from rlzoo.train.run import new_run_dir
+from rlzoo.train.session import Interrupted, Stop
+
+_RLZOO = [sys.executable, "-m", "rlzoo.cli"]
+_SHARED = {  # of one machine, among several processes
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+}
+
+
+class SeedsFailed(Exception):
+    """Some seeds failed; the others are finished. `exit_code` is 1."""
+
+    exit_code = 1
+
+
+def train_seeds(
+    agent: str | None = None,
+    env: str | None = None,
+    *,
+    seeds: Iterable[int],
+    config: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Trains several seeds, as many at a time as there are cores, and returns their summary.
+
+    `run_dir` then holds an ordinary run in `s0`, `s1`, ... for each seed, and `curve.png`,
+    `curve.csv` and `summary.json` of them all.
+
+    Args:
+        agent: a name, as for `rlzoo.train`.
+        env: an id; "module:Env-v0" imports the module in every process.
+        seeds: such as range(5).
+        config: a YAML file, as for `rlzoo.train`.
+        run_dir: the folder for results; by default runs/<env>/<agent>/<date-time>-seeds.
+        quiet: show nothing but errors.
+        **settings: `steps`, `exploration`, `torso`, `num_envs`, `vector`, `loop`, `preset` and
+            `overrides`, as for `rlzoo.train`.
+
+    Raises:
+        ValueError: what was asked for is wrong, or is an object that no configuration file holds.
+        Interrupted: Ctrl-C or SIGTERM, after every seed has saved.
+        SeedsFailed: at the end, if some failed.
+    """
+    unique = sorted(set(seeds))
+    if not unique:
+        raise ValueError("seeds: expected at least one, such as range(5), received none.")
+    first = resolve(agent, env, file=config, seed=unique[0], **settings)
+    if first.seed != unique[0]:
+        raise ValueError("seed: expected either seeds or the setting seed, received both.")
+    configs = {seed: dataclasses.replace(first, seed=seed) for seed in unique}
+    _check(first, env)
+    path = Path(run_dir) if run_dir is not None else new_run_dir(first, "seeds")
+    if (path / "config.yaml").exists() or seed_dirs(path):
+        raise ValueError(
+            f"{path} holds runs already. Take another --run-dir, or go on with them: "
+            f"rlzoo resume {path}"
+        )
+    with files.lock(path):
+        _write(path, configs)
+        return _train(path, configs, env, quiet)
+
+
+def resume_seeds(
+    run_dir: str | Path, *, steps: int | None = None, env: str | None = None, quiet: bool = False
+) -> dict[str, Any]:
+    """Goes on with the seeds that are not finished, and returns the summary of all.
+
+    Args:
+        run_dir: the folder that `train_seeds` made.
+        steps: a new total of environment steps for each seed.
+        env: needed where the environment is an id that imports a module.
+        quiet: show nothing but errors.
+    """
+    path = Path(run_dir)
+    found = seed_dirs(path)
+    if not found:
+        raise ValueError(f"{path} holds no seeds; expected a folder that --seeds has made.")
+    with files.lock(path):
+        configs = {seed: load_run(folder, env=env) for seed, folder in found.items()}
+        if steps is not None:
+            configs = {s: dataclasses.replace(c, steps=steps) for s, c in configs.items()}
+            _write(path, configs)
+        return _train(path, configs, env, quiet)
+
+
+def seed_dirs(folder: Path) -> dict[int, Path]:
+    """Returns the run folder of each seed in a folder that `train_seeds` made, else {}."""
+    found = [path.parent for path in folder.glob("s*/config.yaml")]
+    named = {int(path.name[1:]): path for path in found if path.name[1:].isdecimal()}
+    return dict(sorted(named.items()))
+
+
+def _check(config: RunConfig, env: str | None) -> None:
+    """Refuses what every seed would fail of."""
+    for key, value in flatten(config).items():
+        if CALLABLE in str(value):
+            raise ValueError(
+                f"{key}: {str(value).replace(CALLABLE, '')} is an object of this process, and each "
+                "seed trains in another. Give it by name, or call rlzoo.train once for each seed."
+            )
+    from_yaml(to_yaml(config), env=env)
+    probe = make_envs(config.env, 1, 0, env_kwargs=config.env_kwargs)
+    probe.close()
+    build_agent(config, probe.spec, Source())
+
+
+def _write(path: Path, configs: Mapping[int, RunConfig]) -> None:
+    for seed, config in configs.items():
+        folder = path / f"s{seed}"
+        folder.mkdir(exist_ok=True)
+        with files.replacing(folder / "config.yaml") as file:
+            file.write(to_yaml(config))
+
+
+def _train(
+    path: Path, configs: Mapping[int, RunConfig], env: str | None, quiet: bool
+) -> dict[str, Any]:
+    """Trains the seeds that are not finished, and writes the aggregate of those that are."""
+
+    def unfinished() -> list[int]:
+        return [s for s, c in configs.items() if _steps_done(path / f"s{s}") < c.steps]
+
+    waiting = unfinished()
+    jobs = min(len(waiting), _cores())
+    options = [*(["--env", env] if env else []), *(["--json"] if quiet else [])]
+    failed: dict[int, str] = {}
+    stop = _Relay()
+
+    def train(seed: int) -> None:
+        command = [*_RLZOO, "resume", str(path / f"s{seed}"), *options]
+        if stop.signal:
+            return
+        if reason := _run(command, f"s{seed}", stop, jobs > 1):
+            failed[seed] = reason
+        elif not quiet:
+            sys.stderr.write(f"s{seed} | Finished.\n")
+
+    if waiting:
+        with stop, ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(train, waiting))
+        if stop.signal and (left := unfinished()):
+            where = f"with {len(configs) - len(left)} of {len(configs)} seeds finished"
+            raise Interrupted(path, where, stop.signal)
+    finished = {seed: path / f"s{seed}" for seed in configs if seed not in failed}
+    summary = aggregate.write(path, finished) if finished else {}
+    if failed:
+        reasons = "; ".join(f"s{seed}: {failed[seed]}" for seed in sorted(failed))
+        raise SeedsFailed(
+            f"{len(failed)} of {len(configs)} seeds failed: {reasons.rstrip('.')}. "
+            f"Try these again with: rlzoo resume {path}"
+        )
+    return summary
+
+
+class _Relay(Stop):
+    """Passes Ctrl-C and SIGTERM on to the children, which save and end."""
+
+    def __init__(self):
+        super().__init__()
+        self.children: list[subprocess.Popen] = []
+
+    def _catch(self, number: int, _: Any) -> None:
+        self.signal = number
+        for child in list(self.children):
+            child.send_signal(number)
+
+
+def _run(command: list[str], name: str, stop: _Relay, shared: bool) -> str | None:
+    """Runs a child, its lines behind its name; returns why it failed, None if it did not."""
+    environment = {
+        **(_SHARED if shared else {}),
+        **os.environ,
+        # What this process can import, the child can: no more, and in the same order.
+        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+        "PYTHONSAFEPATH": "1",
+    }
+    reason = None
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C reaches it through `stop`, and only once
+    ) as child:
+        stop.children.append(child)
+        if stop.signal:  # it came while the child started
+            child.send_signal(stop.signal)
+        for line in child.stderr or ():
+            sys.stderr.write(f"{name} | {line.rstrip()}\n")  # at once: threads share the screen
+            if line.startswith("rlzoo: "):
+                reason = line.removeprefix("rlzoo: ").strip()
+    if child.returncode < 0:
+        return f"killed by {signal.Signals(-child.returncode).name}"
+    return (reason or f"exit code {child.returncode}") if child.returncode else None
+
+
+def _steps_done(run_dir: Path) -> int:
+    """Returns the steps of a finished run, 0 if it never came to its end."""
+    path = run_dir / "summary.json"
+    return json.loads(path.read_text("utf-8"))["steps"] if path.exists() else 0
+
+
+def _cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -99,9 +99,10 @@ def _check_named(choice: dict, what: str) -> None:
 def _choose_threads(spec: EnvSpec) -> None:
     """Small networks keep one or two threads busy: more would cost more than they save.
 
-    TensorFlow's own TF_NUM_INTRAOP_THREADS, where it is set, decides instead.
+    TensorFlow's own variables, where they are set, decide instead.
     """
-    if len(spec.obs_shape) >= 2 or "TF_NUM_INTRAOP_THREADS" in os.environ:
+    given = {"TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"} & os.environ.keys()
+    if len(spec.obs_shape) >= 2 or given:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = 1 if spec.num_states is not None or cores == 1 else 2  # a table needs one

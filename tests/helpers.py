@@ -173,8 +173,8 @@ def chain_values(end: str, discount: float = 0.9) -> np.ndarray:
 def collect(loop: HostLoop) -> Chunk:
     """Returns the chunk that a loop would learn from next; it does not learn from it."""
     if not loop._compiled:
-        loop._compile()
+        loop.compile()
     if loop._actor is not None:  # the agent may have learned outside the loop
         loop._actor.packed = loop._actor.packed[:0]
         loop._prepare_actor()
-    return loop._collect()[0].chunk()
+    return Chunk(*(field.copy() for field in loop._collect()[0]))

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent
 from rlzoo.ops import rng
+from rlzoo.types import Chunk, EnvSpec
 
 ACT, UPDATE, ENV_STEP, ENV_RESET = range(4)  # random streams of a run
 
@@ -56,6 +57,13 @@ class Compiled:
     def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         """Returns the tensors of the result, in order."""
         return self._call(*tensors, *self._captured)
+
+
+def chunk_fields(spec: EnvSpec, shape: tuple[int, int]) -> Chunk:
+    """Returns the shape and dtype of every field of a chunk of T steps of N environments."""
+    obs = ((*shape, *spec.obs_shape), spec.obs_dtype)
+    action, number, flag = (shape, "int32"), (shape, "float32"), (shape, "bool")
+    return Chunk(obs, action, number, number, flag, flag, obs, number, flag)
 
 
 def initial_state(agent: Agent, num_envs: int) -> LoopState:

@@ -17,6 +17,7 @@ from rlzoo.train.compiled import (
     Episodes,
     LoopState,
     Report,
+    chunk_fields,
     diverged,
     initial_state,
     is_learned,
@@ -139,7 +140,8 @@ class GraphLoop:
         length, num_envs = agent.chunk_length, envs.num_envs
         # Traced once by itself: the program needs to know beforehand which metrics there are.
         update = tf.function(agent.update, autograph=False)
-        rows = chunk_specs(self.state, (length, num_envs))
+        fields = chunk_fields(agent.spec, (length, num_envs))
+        rows = Chunk(*(tf.TensorSpec(*field) for field in fields))
         traced = update.get_concrete_function(
             tensor_specs(self.state.loop.agent), rows, tf.TensorSpec([2], tf.int32)
         )
@@ -263,14 +265,6 @@ class GraphLoop:
             )
         names = [tag for tag, is_bad in zip(self._tags, metrics, strict=True) if is_bad]
         return diverged(", ".join(names), update)
-
-
-def chunk_specs(state: GraphState, shape: tuple[int, int]) -> Chunk:
-    """Returns the shape and dtype of every field of a chunk of T steps of N environments."""
-    obs = tf.TensorSpec((*shape, *state.obs.shape[1:]), state.obs.dtype)
-    number, flag = tf.TensorSpec(shape, tf.float32), tf.TensorSpec(shape, tf.bool)
-    action = tf.TensorSpec(shape, tf.int32)
-    return Chunk(obs, action, number, number, flag, flag, obs, number, flag)
 
 
 def where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,8 @@ import tensorflow as tf
 from rlzoo.envs import make_envs
 from rlzoo.exploration import Exploration, Softmax
 from rlzoo.ops import rng
-from rlzoo.train.host import Buffer, HostLoop, buffer_fields
+from rlzoo.train.compiled import chunk_fields
+from rlzoo.train.host import HostLoop
 from rlzoo.types import Chunk, EnvSpec
 from tests.env_doubles import ChainEnv, CountingEnv, FaultyEnv
 from tests.helpers import make_agent
@@ -35,9 +36,8 @@ class Recorder:
         self.spec = spec
         self.chunk_length, self.whole_episodes = length, whole
         self.exploration: Exploration = Softmax()
-        fields = buffer_fields(spec, (length, num_envs))
-        zeros = Buffer._make(tf.zeros(*field) for field in fields)
-        self.kept = Chunk._make(map(tf.Variable, zeros.chunk()))
+        fields = chunk_fields(spec, (length, num_envs))
+        self.kept = Chunk(*(tf.Variable(tf.zeros(*field)) for field in fields))
 
     def init(self, num_envs):
         return RecorderState(tf.zeros([], tf.int64), tf.zeros([num_envs], tf.int32))

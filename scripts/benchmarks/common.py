@@ -49,8 +49,7 @@ def run(task: Task, title: str) -> dict:
     environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
     if task.cores == 1:
         command = ["taskset", "--cpu-list", "0", *command]
-        flags = f"{environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
-        environ |= {"OMP_NUM_THREADS": "1", "XLA_FLAGS": flags.strip()}
+        environ["OMP_NUM_THREADS"] = "1"
     done = subprocess.run(command, env=environ, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{done.stderr}\nscripts/benchmark: {title} failed, see above.")

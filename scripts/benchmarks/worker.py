@@ -29,6 +29,7 @@ class Task:
     threads: int = 1  # of PyTorch; rlzoo chooses its own
     cores: int = 0  # 1: the process gets one, 0: it gets them all
     agent: str = "dqn"  # of the graph loop
+    baseline: bool = True  # of REINFORCE
     replay: int = 10_000  # transitions
     learning_starts: int = 1_000  # transitions
     last_epsilon: float = 0.05
@@ -156,7 +157,7 @@ def rlzoo_graph(task: Task) -> tuple[list, int, tuple[str, ...]]:
     from rlzoo.train.config import resolve
     from rlzoo.train.graph import GraphLoop
 
-    overrides = {}
+    overrides: dict = {"baseline": task.baseline} if task.agent == "reinforce" else {}
     if task.agent == "dqn":
         overrides = {
             **dqn_overrides(task),

@@ -59,8 +59,8 @@ class Greedy(Exploration):
     @staticmethod
     def probabilities(scores: np.ndarray) -> np.ndarray:
         """Returns the same in NumPy, as probabilities, for finite scores [N, A]."""
-        best = scores == scores.max(axis=-1, keepdims=True)
-        return best / best.sum(axis=-1, keepdims=True, dtype=np.float32)
+        best = scores == np.maximum.reduce(scores, axis=-1, keepdims=True)
+        return best / np.add.reduce(best, axis=-1, keepdims=True, dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,10 +46,13 @@ class NumpyActor:
         shapes = [(agent.chunk_length, num_envs), *(tuple(w.shape) for w in self._variables)]
         ends = np.cumsum([len(self._rate_names), *map(math.prod, shapes)]).tolist()
         self._parts = list(zip(itertools.pairwise(ends), shapes, strict=True))
-        self._weights: list[np.ndarray] = []
+        self._forward: list[
+            tuple[np.ndarray, np.ndarray, Callable]
+        ] = []  # kernel, bias, activation
         self.packed = np.zeros(0, np.float32)  # what was unpacked last
         self._rates: dict[str, float] = {}
         self._draws = np.zeros((0, num_envs), np.float32)
+        self._rows = np.arange(num_envs)
 
     @staticmethod
     def fits(agent: Agent) -> bool:
@@ -82,21 +85,22 @@ class NumpyActor:
             zip(self._rate_names, packed[: len(self._rate_names)].tolist(), strict=True)
         )
         parts = [packed[start:end].reshape(shape) for (start, end), shape in self._parts]
-        self._draws, *self._weights = parts
+        self._draws, weights = parts[0] * np.float32(rng.ONE_BELOW), parts[1:]
+        activations = [activation for _, activation in self._layers]
+        self._forward = list(zip(weights[::2], weights[1::2], activations, strict=True))
 
     @np.errstate(over="ignore", invalid="ignore")  # the metrics tell when an agent diverges
     def __call__(self, obs: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns actions [N] int32 and their log-probabilities [N] for row t of the chunk."""
+        # Here microseconds count: methods and ufuncs without NumPy's own wrappers around them.
         scores = obs.reshape(len(obs), -1).astype(np.float32, copy=False)
-        weights = iter(self._weights)
-        for _, activation in self._layers:
-            scores = activation(scores @ next(weights) + next(weights))
+        for kernel, bias, activation in self._forward:
+            scores = activation(scores.dot(kernel) + bias)
         probs = self._strategy.probabilities(scores, **self._rates)  # [N, A]
-        cumulative = probs.cumsum(axis=-1)
-        threshold = (self._draws[t] * rng.ONE_BELOW * cumulative[:, -1])[:, None]
-        action = (cumulative > threshold).argmax(axis=-1)
-        chosen = probs[np.arange(len(action)), action]
-        return action.astype(np.int32), np.log(chosen)
+        cumulative = np.add.accumulate(probs, axis=-1)
+        threshold = self._draws[t] * cumulative[:, -1]
+        action = (cumulative > threshold[:, None]).argmax(axis=-1)
+        return action.astype(np.int32), np.log(probs[self._rows, action])
 
 
 def _dense_layers(network: keras.Model) -> list[tuple[Any, Callable]] | None:

@@ -1,5 +1,6 @@
 """The graph loop: environments, acting and learning in one program, compiled by XLA."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent
 from rlzoo.envs.ports import EnvState, PortedEnvs
+from rlzoo.envs.ports.base import where
 from rlzoo.ops import rng
 from rlzoo.train.compiled import (
     ACT,
@@ -171,8 +173,8 @@ class GraphLoop:
                 envs=env_state,
                 obs=now.obs,
                 first=last,
-                episode_return=state.episode_return + now.reward,
-                episode_length=state.episode_length + 1,
+                episode_return=state.episode_return,
+                episode_length=state.episode_length,
             )
             return state, row
 
@@ -180,25 +182,29 @@ class GraphLoop:
             """Fills a chunk; whole episodes are padded to its length."""
             everyone = tf.ones([num_envs], tf.bool)
             if agent.whole_episodes:
-                env_state, obs = envs.reset(self._stream(ENV_RESET, state.loop.chunks))
+                env_state, obs = envs.reset(self._stream(ENV_RESET, state.loop.chunks), state.envs)
                 state = state._replace(envs=env_state, obs=obs, first=everyone)
 
             def more(t, active, *_):
                 return (t < length) & tf.reduce_any(active) if agent.whole_episodes else t < length
 
             def body(t, active, state, sums, arrays):
-                state, row = step(state, active)
-                masked = Chunk(*(where(active, x) for x in row)) if agent.whole_episodes else row
-                arrays = [array.write(t, x) for array, x in zip(arrays, masked, strict=True)]
-                ended = active & row.last
+                old, (state, row) = state.envs, step(state, active)
+                if agent.whole_episodes:  # those that have ended wait for the others
+                    row = Chunk(*(where(active, x, tf.zeros([], x.dtype)) for x in row))
+                    waiting = tf.nest.map_structure(partial(where, active), state.envs, old)
+                    state = state._replace(envs=waiting)
+                arrays = [array.write(t, x) for array, x in zip(arrays, row, strict=True)]
+                returns = state.episode_return + row.reward
+                lengths = state.episode_length + tf.cast(active, tf.int32)
                 sums = sums._replace(
-                    episodes=sums.episodes + total(ended),
-                    returns=sums.returns + total(tf.where(ended, state.episode_return, 0.0)),
-                    lengths=sums.lengths + total(tf.where(ended, state.episode_length, 0)),
+                    episodes=sums.episodes + total(row.last),
+                    returns=sums.returns + total(tf.where(row.last, returns, 0.0)),
+                    lengths=sums.lengths + total(tf.where(row.last, lengths, 0)),
                 )
                 state = state._replace(
-                    episode_return=tf.where(row.last, 0.0, state.episode_return),
-                    episode_length=tf.where(row.last, 0, state.episode_length),
+                    episode_return=tf.where(row.last, 0.0, returns),
+                    episode_length=tf.where(row.last, 0, lengths),
                 )
                 if agent.whole_episodes:
                     active &= ~row.last
@@ -271,12 +277,6 @@ def chunk_specs(state: GraphState, shape: tuple[int, int]) -> Chunk:
     number, flag = tf.TensorSpec(shape, tf.float32), tf.TensorSpec(shape, tf.bool)
     action = tf.TensorSpec(shape, tf.int32)
     return Chunk(obs, action, number, number, flag, flag, obs, number, flag)
-
-
-def where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Returns the rows of `values` where the mask [N] holds, zeros elsewhere."""
-    mask = tf.reshape(mask, (-1, *[1] * (len(values.shape) - 1)))
-    return tf.where(mask, values, tf.zeros([], values.dtype))
 
 
 def total(values: tf.Tensor) -> tf.Tensor:

@@ -127,7 +127,7 @@ def test_another_strategy_is_one_flag(exploration, tmp_path, capfd):
         ("dqn CartPole-v1 --torso lstm", "recurrent torso"),
         ("dqn CartPole-v1 --set learning_rte=1", "'learning_rate'"),
         ("dqn CartPole-v1 --set learning_rate=abc", "learning_rate: expected a float"),
-        ("dqn CartPole-v1 --loop graph", "not available yet, use 'host'"),
+        ("dqn CartPole-v1 --loop graph --vector async", "--loop host"),
         ("dqn Pendulum-v1", "Box"),
         ("dqn no.such.module:Env-v0", "no.such.module"),
         ("--config no.yaml", "There is no file no.yaml"),

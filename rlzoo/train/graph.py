@@ -260,7 +260,7 @@ class GraphLoop:
         return rng.fold_in(rng.fold_in(self._seed, number), counter)
 
     def _fault(self, bad: np.ndarray) -> FloatingPointError:
-        update = int(self.state.loop.chunks) - 1
+        update = int(self.state.loop.chunks)
         metrics, envs = bad[: len(self._tags)], bad[len(self._tags) :]
         if envs.any():
             return FloatingPointError(

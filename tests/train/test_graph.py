@@ -3,19 +3,23 @@
 That all three kinds of loop learn the same is tested in tests/conformance/test_loops.py.
 """
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
 
 from rlzoo.envs.ports import PortedEnvs, make_ported_envs
-from rlzoo.exploration import Greedy
+from rlzoo.exploration import Exploration, Greedy
 from rlzoo.ops import rng
+from rlzoo.train.compiled import not_compilable
 from rlzoo.train.graph import GraphLoop
+from rlzoo.train.host import HostLoop
 from rlzoo.types import EnvSpec
-from tests.helpers import arrays, make_agent
+from tests.helpers import PortEnvs, arrays, make_agent
 from tests.train.killed_runs import counting
 from tests.train.test_host import Recorder
 
@@ -202,6 +206,55 @@ def test_the_strategy_is_swapped_midway():
             np.testing.assert_allclose(explored[0], [50 / 16] * 2)
         else:
             assert explored == ()
+
+
+# --- what XLA cannot compile ---
+
+
+def in_python(values):
+    result = tf.py_function(lambda x: x, [values], tf.float32)
+    result.set_shape(values.shape)
+    return result
+
+
+@dataclasses.dataclass(frozen=True)
+class InPython(Exploration):
+    """A strategy that leaves TensorFlow."""
+
+    def log_probs(self, scores, state, step):
+        return tf.nn.log_softmax(in_python(scores))
+
+
+@keras.saving.register_keras_serializable("tests")
+class PythonLayer(keras.Layer):
+    """A torso that leaves TensorFlow."""
+
+    def call(self, x):
+        return in_python(x)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@pytest.mark.parametrize("loop", ["graph", "host"])
+@pytest.mark.parametrize("part", ["strategy", "torso"])
+def test_what_cannot_be_compiled_is_named(part, loop):
+    ported = make_ported_envs("CartPole-v1", 2)
+    given = {"strategy": InPython()} if part == "strategy" else {"torso": PythonLayer(name="mine")}
+    agent = make_agent("reinforce", ported.spec, **given)
+    where = "" if part == "strategy" else "layer 'mine.*', "
+    where += r"\S*test_graph.py line \d+, in in_python"
+    with pytest.raises(ValueError, match=rf"compile EagerPyFunc \({where}\)\. .*keras\.ops"):
+        if loop == "graph":
+            GraphLoop(agent, ported, 0).run(1)
+        else:
+            envs: Any = PortEnvs(ported, 0)
+            HostLoop(agent, envs, 0).run_chunk()
+
+
+def test_a_message_that_names_nothing_is_passed_on():
+    text = "Unsupported: dynamic shapes\n\ttf2xla conversion failed while converting f"
+    assert not_compilable(text).startswith("XLA cannot compile Unsupported: dynamic shapes. What")
 
 
 # --- numbers that are not finite ---

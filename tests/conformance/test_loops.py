@@ -101,7 +101,7 @@ def difference(one: Learned, other: Learned) -> float:
 def cases():
     for name, entry in AGENTS.items():
         for env in ENVS:
-            quick = env == "floats" or (env == "states" and isinstance(entry, dict))
+            quick = env == ("states" if isinstance(entry, dict) else "floats")
             marks = () if quick else pytest.mark.slow
             yield pytest.param(name, env, marks=marks, id=f"{name}-{env}")
 

@@ -39,11 +39,11 @@ class GraphState(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What one call of the program brought."""
+    """What one call of the program brought; float64 counts far beyond 2**24."""
 
-    chunks: tf.Tensor  # [] float32
-    updates: tf.Tensor  # [] float32, gradient steps
-    metrics: tf.Tensor  # [M] float32, weighted by updates if learned
+    chunks: tf.Tensor  # [] float64
+    updates: tf.Tensor  # [] float64, gradient steps
+    metrics: tf.Tensor  # [M] float64, weighted by updates if learned
     episodes: tf.Tensor  # [] float64, how many ended
     returns: tf.Tensor  # [] float64, summed over them
     lengths: tf.Tensor  # [] float64
@@ -222,29 +222,31 @@ class GraphLoop:
             state, sums, chunk = collect(state, sums)
             loop = state.loop
             agent_state, metrics = update(loop.agent, chunk, self._stream(UPDATE, loop.chunks))
-            values = tf.stack([tf.cast(metrics[tag], tf.float32) for tag in self._tags])
-            updates = tf.cast(metrics["updates"], tf.float32)
-            weights = tf.where(learned, updates, 1.0)
+            values = [tf.cast(metrics[tag], tf.float64) for tag in self._tags]
+            values = tf.convert_to_tensor(values, tf.float64)  # [M]; there may be none
+            updates = tf.cast(metrics["updates"], tf.float64)
+            weights = tf.where(learned, updates, tf.ones([], tf.float64))
             floats = [x for x in (chunk.reward, chunk.next_obs) if x.dtype.is_floating]
             sound = [finite_envs(x) for x in floats]  # each [N]
             sums = sums._replace(
                 chunks=sums.chunks + 1.0,
                 updates=sums.updates + updates,
-                metrics=sums.metrics + tf.where(weights > 0, weights * values, 0.0),
+                metrics=sums.metrics
+                + tf.where(weights > 0, weights * values, tf.zeros([], tf.float64)),
                 bad=~tf.concat([tf.math.is_finite(values), tf.reduce_all(sound, axis=0)], 0),
             )
             loop = loop._replace(agent=agent_state, chunks=loop.chunks + 1)
             return state._replace(loop=loop), sums
 
         def program(state: GraphState, until):
-            zero = tf.constant(0.0)
+            zero = tf.zeros([], tf.float64)
             sums = Sums(
                 chunks=zero,
                 updates=zero,
-                metrics=tf.zeros(len(self._tags)),
-                episodes=tf.constant(0.0, tf.float64),
-                returns=tf.constant(0.0, tf.float64),
-                lengths=tf.constant(0.0, tf.float64),
+                metrics=tf.zeros(len(self._tags), tf.float64),
+                episodes=zero,
+                returns=zero,
+                lengths=zero,
                 bad=tf.zeros(len(self._tags) + num_envs, tf.bool),
             )
 

@@ -121,6 +121,29 @@ def test_a_call_sums_over_its_chunks(whole):
     assert episodes[:2] == pytest.approx(tuple(means))
 
 
+def test_counts_and_means_of_a_long_call_are_exact():
+    """In float32 these sums would be off from the second chunk on."""
+    loop = counts()
+    update, many = loop.agent.update, 2**24 - 1
+
+    def counted(state, chunk, seed):
+        state, _ = update(state, chunk, seed)
+        step = tf.cast(state.step, tf.float32)
+        return state, {
+            "updates": tf.constant(float(many)),
+            "loss/x": step,
+            "value/one": step / step,
+        }
+
+    loop.agent.update = counted
+    metrics = loop.run(30 * 1_000).metrics
+    assert metrics == {
+        "updates": many * 1_000,
+        "loss/x": pytest.approx(30 * 1_001 / 2, rel=1e-9),
+        "value/one": 1.0,
+    }
+
+
 def test_whole_episodes_are_one_per_environment_and_chunk():
     loop, age, seen = counts(whole=True), np.zeros(3), set()
     for _ in range(20):

@@ -1,6 +1,7 @@
 """Small agents and made-up experience, shared by the tests of agents and networks."""
 
 import dataclasses
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -10,9 +11,13 @@ from gymnasium.wrappers import TimeLimit
 from rlzoo import networks
 from rlzoo.agents import agent_class
 from rlzoo.envs import make_envs
+from rlzoo.envs.ports import PortedEnvs
+from rlzoo.envs.ports.base import where
 from rlzoo.exploration import Softmax
+from rlzoo.ops import rng
+from rlzoo.train.compiled import ENV_RESET, ENV_STEP
 from rlzoo.train.host import HostLoop
-from rlzoo.types import Chunk, EnvSpec
+from rlzoo.types import Chunk, EnvSpec, TimeStep
 from tests.env_doubles import ChainEnv
 
 BOX = EnvSpec((3,), "float32", None, 3, 6)
@@ -178,3 +183,41 @@ def collect(loop: HostLoop) -> Chunk:
         loop._actor.packed = loop._actor.packed[:0]
         loop._prepare_actor()
     return Chunk(*(field.copy() for field in loop._collect()[0]))
+
+
+class PortEnvs:
+    """Ported environments, as the host loop takes them, with the graph loop's random streams.
+
+    Args:
+        ported: the environments.
+        seed: of the run.
+    """
+
+    def __init__(self, ported: PortedEnvs, seed: int):
+        self.spec, self.num_envs = ported.spec, ported.num_envs
+        self.lost = self.retired = np.zeros(ported.num_envs, bool)
+        self._seed = rng.from_int(seed)
+        self._resets = self._steps = 0
+        self._state = None
+        self._reset, self._step = xla(ported.reset), xla(ported.step)
+
+    def _stream(self, number: int, counter: int):
+        return rng.fold_in(rng.fold_in(self._seed, number), counter)
+
+    def reset(self) -> np.ndarray:
+        seed = self._stream(ENV_RESET, self._resets)
+        self._state, obs = self._reset(seed, self._state)
+        self._resets += 1
+        return obs.numpy()
+
+    def step(self, action, active=None) -> TimeStep:
+        seed = self._stream(ENV_STEP, self._steps)
+        state, step = self._step(self._state, tf.constant(action, tf.int32), seed)
+        self._steps += 1
+        step = TimeStep(*(field.numpy() for field in step))
+        if active is not None:  # those that have ended wait
+            state = tf.nest.map_structure(partial(where, active), state, self._state)
+            flags = (active & flag for flag in (step.terminated, step.truncated))
+            step = TimeStep(step.obs, step.reward * active, *flags, step.final_obs)
+        self._state = state
+        return step

@@ -26,7 +26,7 @@ class Transitions(NamedTuple):
     next_obs: Any  # [B, ...] the true successor
     reward: Any  # [B]
     terminated: Any  # [B]
-    truncated: Any  # [B], never together with terminated
+    truncated: Any  # [B]
 
 
 def start_of(space) -> int:
@@ -67,7 +67,6 @@ def play(
         state = tuple(np.array(field) for field in state_of(source))
         action = policy(source) if policy else env.action_space.sample()
         next_obs, reward, terminated, truncated, _ = env.step(action)
-        truncated = truncated and not terminated
         rows.append((obs - obs_start, action - action_start, next_obs - obs_start))
         rows[-1] = (*state, time, *rows[-1], reward, terminated, truncated)
         obs, time = next_obs, time + 1

@@ -1,5 +1,6 @@
 """What both loops share: calls of compiled functions, and what goes round in a loop."""
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -55,8 +56,17 @@ class Compiled:
         self._captured = self._concrete.captured_inputs
 
     def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
-        """Returns the tensors of the result, in order."""
-        return self._call(*tensors, *self._captured)
+        """Returns the tensors of the result, in order.
+
+        Raises:
+            ValueError: at the first call, where XLA cannot compile the function.
+        """
+        try:
+            return self._call(*tensors, *self._captured)
+        except tf.errors.OpError as error:
+            if "tf2xla conversion failed" in error.message:
+                raise ValueError(not_compilable(error.message)) from error
+            raise
 
 
 def chunk_fields(spec: EnvSpec, shape: tuple[int, int]) -> Chunk:
@@ -94,6 +104,23 @@ def tensor_specs(structure: Any) -> Any:
 def is_learned(tag: str) -> bool:
     """Tells whether a metric is a mean over gradient steps; the others are means over chunks."""
     return tag.startswith(("loss/", "value/", "grad/", "model/"))
+
+
+def not_compilable(message: str) -> str:
+    """Returns what to do about a failure of XLA, naming what TensorFlow's message names."""
+    found = re.search(r"on XLA_\w+: (\w+) \(.*?\{\{node ([^}]*)\}\}", message)
+    what, node = found.groups() if found else (message.splitlines()[0], "")
+    *_, layer = ["", *node.split("/")[:-1]]
+    where = [f"layer {layer!r}"] if layer else []
+    created = message.partition("The op is created at")[2].partition("tf2xla")[0]
+    if lines := re.findall(r'File "(.*)", line (\d+), in (\w+)', created):
+        where.append("{} line {}, in {}".format(*lines[-1]))
+    place = f" ({', '.join(where)})" if where else ""
+    return (
+        f"XLA cannot compile {what}{place}. Whatever acts and learns is compiled, in both loops: "
+        "write torsos and strategies in keras.ops or TensorFlow operations, without "
+        "tf.py_function, tf.numpy_function or strings."
+    )
 
 
 def diverged(what: str, update: int) -> FloatingPointError:

@@ -1,5 +1,6 @@
 """The graph loop: environments, acting and learning in one program, compiled by XLA."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent
 from rlzoo.envs.ports import EnvState, PortedEnvs
+from rlzoo.envs.ports.base import where
 from rlzoo.ops import rng
 from rlzoo.train.compiled import (
     ACT,
@@ -38,11 +40,11 @@ class GraphState(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What one call of the program brought."""
+    """What one call of the program brought; float64 counts far beyond 2**24."""
 
-    chunks: tf.Tensor  # [] float32
-    updates: tf.Tensor  # [] float32, gradient steps
-    metrics: tf.Tensor  # [M] float32, weighted by updates if learned
+    chunks: tf.Tensor  # [] float64
+    updates: tf.Tensor  # [] float64, gradient steps
+    metrics: tf.Tensor  # [M] float64, weighted by updates if learned
     episodes: tf.Tensor  # [] float64, how many ended
     returns: tf.Tensor  # [] float64, summed over them
     lengths: tf.Tensor  # [] float64
@@ -173,8 +175,8 @@ class GraphLoop:
                 envs=env_state,
                 obs=now.obs,
                 first=last,
-                episode_return=state.episode_return + now.reward,
-                episode_length=state.episode_length + 1,
+                episode_return=state.episode_return,
+                episode_length=state.episode_length,
             )
             return state, row
 
@@ -182,25 +184,29 @@ class GraphLoop:
             """Fills a chunk; whole episodes are padded to its length."""
             everyone = tf.ones([num_envs], tf.bool)
             if agent.whole_episodes:
-                env_state, obs = envs.reset(self._stream(ENV_RESET, state.loop.chunks))
+                env_state, obs = envs.reset(self._stream(ENV_RESET, state.loop.chunks), state.envs)
                 state = state._replace(envs=env_state, obs=obs, first=everyone)
 
             def more(t, active, *_):
                 return (t < length) & tf.reduce_any(active) if agent.whole_episodes else t < length
 
             def body(t, active, state, sums, arrays):
-                state, row = step(state, active)
-                masked = Chunk(*(where(active, x) for x in row)) if agent.whole_episodes else row
-                arrays = [array.write(t, x) for array, x in zip(arrays, masked, strict=True)]
-                ended = active & row.last
+                old, (state, row) = state.envs, step(state, active)
+                if agent.whole_episodes:  # those that have ended wait for the others
+                    row = Chunk(*(where(active, x, tf.zeros([], x.dtype)) for x in row))
+                    waiting = tf.nest.map_structure(partial(where, active), state.envs, old)
+                    state = state._replace(envs=waiting)
+                arrays = [array.write(t, x) for array, x in zip(arrays, row, strict=True)]
+                returns = state.episode_return + row.reward
+                lengths = state.episode_length + tf.cast(active, tf.int32)
                 sums = sums._replace(
-                    episodes=sums.episodes + total(ended),
-                    returns=sums.returns + total(tf.where(ended, state.episode_return, 0.0)),
-                    lengths=sums.lengths + total(tf.where(ended, state.episode_length, 0)),
+                    episodes=sums.episodes + total(row.last),
+                    returns=sums.returns + total(tf.where(row.last, returns, 0.0)),
+                    lengths=sums.lengths + total(tf.where(row.last, lengths, 0)),
                 )
                 state = state._replace(
-                    episode_return=tf.where(row.last, 0.0, state.episode_return),
-                    episode_length=tf.where(row.last, 0, state.episode_length),
+                    episode_return=tf.where(row.last, 0.0, returns),
+                    episode_length=tf.where(row.last, 0, lengths),
                 )
                 if agent.whole_episodes:
                     active &= ~row.last
@@ -218,29 +224,31 @@ class GraphLoop:
             state, sums, chunk = collect(state, sums)
             loop = state.loop
             agent_state, metrics = update(loop.agent, chunk, self._stream(UPDATE, loop.chunks))
-            values = tf.stack([tf.cast(metrics[tag], tf.float32) for tag in self._tags])
-            updates = tf.cast(metrics["updates"], tf.float32)
-            weights = tf.where(learned, updates, 1.0)
+            values = [tf.cast(metrics[tag], tf.float64) for tag in self._tags]
+            values = tf.convert_to_tensor(values, tf.float64)  # [M]; there may be none
+            updates = tf.cast(metrics["updates"], tf.float64)
+            weights = tf.where(learned, updates, tf.ones([], tf.float64))
             floats = [x for x in (chunk.reward, chunk.next_obs) if x.dtype.is_floating]
             sound = [finite_envs(x) for x in floats]  # each [N]
             sums = sums._replace(
                 chunks=sums.chunks + 1.0,
                 updates=sums.updates + updates,
-                metrics=sums.metrics + tf.where(weights > 0, weights * values, 0.0),
+                metrics=sums.metrics
+                + tf.where(weights > 0, weights * values, tf.zeros([], tf.float64)),
                 bad=~tf.concat([tf.math.is_finite(values), tf.reduce_all(sound, axis=0)], 0),
             )
             loop = loop._replace(agent=agent_state, chunks=loop.chunks + 1)
             return state._replace(loop=loop), sums
 
         def program(state: GraphState, until):
-            zero = tf.constant(0.0)
+            zero = tf.zeros([], tf.float64)
             sums = Sums(
                 chunks=zero,
                 updates=zero,
-                metrics=tf.zeros(len(self._tags)),
-                episodes=tf.constant(0.0, tf.float64),
-                returns=tf.constant(0.0, tf.float64),
-                lengths=tf.constant(0.0, tf.float64),
+                metrics=tf.zeros(len(self._tags), tf.float64),
+                episodes=zero,
+                returns=zero,
+                lengths=zero,
                 bad=tf.zeros(len(self._tags) + num_envs, tf.bool),
             )
 
@@ -256,7 +264,7 @@ class GraphLoop:
         return rng.fold_in(rng.fold_in(self._seed, number), counter)
 
     def _fault(self, bad: np.ndarray) -> FloatingPointError:
-        update = int(self.state.loop.chunks) - 1
+        update = int(self.state.loop.chunks)
         metrics, envs = bad[: len(self._tags)], bad[len(self._tags) :]
         if envs.any():
             return FloatingPointError(
@@ -265,12 +273,6 @@ class GraphLoop:
             )
         names = [tag for tag, is_bad in zip(self._tags, metrics, strict=True) if is_bad]
         return diverged(", ".join(names), update)
-
-
-def where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Returns the rows of `values` where the mask [N] holds, zeros elsewhere."""
-    mask = tf.reshape(mask, (-1, *[1] * (len(values.shape) - 1)))
-    return tf.where(mask, values, tf.zeros([], values.dtype))
 
 
 def total(values: tf.Tensor) -> tf.Tensor:

@@ -217,10 +217,10 @@ def test_each_environment_plays_exactly_one_episode_whatever_its_length(fork_loo
         set_logits(fork_loop.agent, THETA)
         report = fork_loop.run_chunk()
         assert len(report.episodes) == 64
-        assert report.steps == sum(length for _, length in report.episodes)
-        assert {length for _, length in report.episodes} == {1, 6}
-        assert {(length, total) for total, length in report.episodes} == {(1, 1), (6, 0), (6, 2)}
-        short += sum(length == 1 for _, length in report.episodes)
+        assert report.steps == sum(e.mean_length for e in report.episodes)
+        found = {(e.mean_length, e.mean_return, e.num_episodes) for e in report.episodes}
+        assert found == {(1, 1, 1), (6, 0, 1), (6, 2, 1)}
+        short += sum(e.mean_length == 1 for e in report.episodes)
         episodes += 64
     assert abs(short / episodes - 0.25) < 4 * (0.25 * 0.75 / episodes) ** 0.5
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from rlzoo import networks
 from rlzoo.agents import TabularDynaQ
-from rlzoo.agents.tabular_dyna_q import TabularDynaQConfig, q_backup
+from rlzoo.agents.tabular_dyna_q import TabularDynaQConfig, q_backup, write
 from rlzoo.exploration import EpsilonGreedy
 from rlzoo.ops import rng
 from rlzoo.train.host import HostLoop
@@ -93,12 +93,12 @@ def test_it_is_the_books_algorithm(planning_steps, num_envs, gaps):
 
 
 def test_a_backup_by_hand():
-    q = tf.constant([[0.0, 1.0], [5.0, 2.0]])
-    found, error = q_backup(q, 1, 2.0, 0.9, 1, 0.5)  # 2 + 0.9 * 5 = 6.5, half the way from 1
-    np.testing.assert_allclose(found, [[0.0, 3.75], [5.0, 2.0]], rtol=1e-6)
-    assert float(error) == pytest.approx(5.5)
-    found, _ = q_backup(q, 1, 2.0, 0.0, 1, 0.5)  # terminated
-    np.testing.assert_allclose(found, [[0.0, 1.5], [5.0, 2.0]], rtol=1e-6)
+    q = tf.constant([0.0, 1.0, 5.0, 2.0])  # of 2 observations and actions
+    value, error = q_backup(q, 2, 1, 2.0, 0.9, 1, 0.5)  # 2 + 0.9 * 5 = 6.5, half the way from 1
+    assert (float(value), float(error)) == (pytest.approx(3.75), pytest.approx(5.5))
+    value, _ = q_backup(q, 2, 1, 2.0, 0.0, 1, 0.5)  # terminated
+    assert float(value) == pytest.approx(1.5)
+    np.testing.assert_array_equal(write(q, 1, value), [0.0, 1.5, 5.0, 2.0])
 
 
 def one_step(obs, action, reward, next_obs, valid=True):

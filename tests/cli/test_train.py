@@ -12,6 +12,9 @@ import pytest
 import yaml
 
 from rlzoo.cli import main
+from rlzoo.envs.ports import PORTS
+from rlzoo.exploration import EXPLORATIONS
+from tests.train.test_graph import InPython
 
 QUICK = """--steps 400 --seed 3 --set learning_starts=100 --set batch_size=16
     --set train_every=4 --set updates_per_chunk=1
@@ -127,7 +130,7 @@ def test_another_strategy_is_one_flag(exploration, tmp_path, capfd):
         ("dqn CartPole-v1 --torso lstm", "recurrent torso"),
         ("dqn CartPole-v1 --set learning_rte=1", "'learning_rate'"),
         ("dqn CartPole-v1 --set learning_rate=abc", "learning_rate: expected a float"),
-        ("dqn CartPole-v1 --loop graph", "not available yet, use 'host'"),
+        ("dqn CartPole-v1 --loop graph --vector async", "--loop host"),
         ("dqn Pendulum-v1", "Box"),
         ("dqn no.such.module:Env-v0", "no.such.module"),
         ("--config no.yaml", "There is no file no.yaml"),
@@ -140,6 +143,25 @@ def test_bad_input_is_one_line(line, message, tmp_path, monkeypatch, capfd):
     assert out == ""
     last = err.splitlines()[-1]
     assert last.startswith("rlzoo: error: ") and message in last
+    assert "Traceback" not in err
+
+
+def test_an_environment_without_a_port_is_one_line(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(PORTS, "CartPole-v1")
+    assert main("train dqn CartPole-v1 --loop graph".split()) == 2
+    assert "CartPole-v1 has no port" in capfd.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("loop", ["host", "graph"])
+def test_what_xla_cannot_compile_is_one_line(loop, tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(EXPLORATIONS, "in_python", InPython)
+    line = "train reinforce CartPole-v1 --exploration in_python --steps 400"
+    line += f" --set torso.sizes=[8] --no-preset --loop {loop} --run-dir {tmp_path / 'run'}"
+    assert main(line.split()) == 2
+    err = capfd.readouterr().err
+    last = err.splitlines()[-1]
+    assert "rlzoo: error: XLA cannot compile EagerPyFunc" in last and "in in_python" in last
     assert "Traceback" not in err
 
 

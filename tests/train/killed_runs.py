@@ -1,10 +1,11 @@
 """Runs to be killed: `python -m tests.train.killed_runs FOLDER CASE...` starts and parks them.
 
 Each case trains up to a step in the midst of an episode, some time after a checkpoint, where its
-environment stops answering. When all have come so far, the process waits to be killed. One
-process for many runs, as importing TensorFlow takes as long as training these.
+environment, or the graph loop, stops answering. When all have come so far, the process waits to be
+killed. One process for many runs, as importing TensorFlow takes as long as training these.
 """
 
+import contextlib
 import dataclasses
 import sys
 import threading
@@ -35,6 +36,25 @@ class Parking(gymnasium.Wrapper):
         return self.env.step(action)
 
 
+@contextlib.contextmanager
+def parking_loop(at: int, note: Path):
+    """In here, the graph loop leaves a note and never answers once it has come to step `at`."""
+    from rlzoo.train.graph import GraphLoop
+
+    run = GraphLoop.run
+
+    def run_and_park(self, until):
+        report = run(self, until)
+        if int(self.state.loop.agent.step) >= at:
+            note.touch()
+            time.sleep(1_000)
+        return report
+
+    GraphLoop.run = run_and_park
+    yield
+    GraphLoop.run = run
+
+
 def make_env(env: str, parking: tuple[int, Path] | None = None, **kwargs) -> gymnasium.Env:
     made = gymnasium.make(env, **kwargs)
     return Parking(made, *parking) if parking else made
@@ -49,6 +69,7 @@ class Case:
     at: int
     num_envs: int = 1
     vector: str = "sync"
+    loop: str = "host"
     steps: int = 160
     torso: str | None = None
     counting: bool = False  # whether its strategy keeps a state
@@ -72,6 +93,7 @@ class Case:
             "seed": 7,
             "num_envs": self.num_envs,
             "vector": self.vector,
+            "loop": self.loop,
             "torso": self.torso,
             "overrides": {**settings, **self.settings},
             **self.arguments(),
@@ -145,6 +167,16 @@ CASES = {
         settings={**_REPLAY, "planning_steps": 2, "planning_starts": 24, "model_sizes": [8]},
     ),
 }  # fmt: skip
+IN_GRAPH = (
+    "dqn",
+    "reinforce",
+    "reinforce with memory",
+    "dyna_q over a table",
+    "dyna_q with networks",
+)
+CASES |= {
+    f"{name}, graph": dataclasses.replace(CASES[name], loop="graph", at=101) for name in IN_GRAPH
+}
 
 
 def note(folder: Path, name: str) -> Path:
@@ -156,15 +188,17 @@ def main(folder: Path, names: list[str]) -> None:
     for name in names:
         case = CASES[name]
         parked = note(folder, name)
-        changes = {"env": case.make((case.at, parked))}
-        thread = threading.Thread(
-            target=case.train, args=(folder / name,), kwargs=changes, daemon=True
-        )
-        thread.start()
-        while not parked.exists():  # one after the other: they share the cores
-            time.sleep(0.01)
-            if not thread.is_alive():
-                sys.exit(f"{name} has ended before it was parked")
+        in_host = case.loop == "host"
+        changes = {"env": case.make((case.at, parked))} if in_host else {}
+        with contextlib.nullcontext() if in_host else parking_loop(case.at, parked):
+            thread = threading.Thread(
+                target=case.train, args=(folder / name,), kwargs=changes, daemon=True
+            )
+            thread.start()
+            while not parked.exists():  # one after the other: they share the cores
+                time.sleep(0.01)
+                if not thread.is_alive():
+                    sys.exit(f"{name} has ended before it was parked")
     note(folder, "all").touch()
     time.sleep(1_000)
 

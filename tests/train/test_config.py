@@ -14,6 +14,7 @@ from rlzoo.ops.schedules import Linear
 from rlzoo.train import config
 from rlzoo.train.config import RunConfig, from_yaml, resolve, to_yaml
 from rlzoo.train.plain import fill, load_yaml, typed
+from tests.env_doubles import ChainEnv
 
 
 def flat(**changes):
@@ -190,8 +191,8 @@ def test_a_callable_environment(tmp_path):
         ({"seed": -1}, r"seed: expected 0 to"),
         ({"num_envs": 0}, r"num_envs: expected 1 to 65536, received 0"),
         ({"vector": "asinc"}, r"vector: expected 'sync' or 'async', received 'asinc'"),
-        ({"loop": "graph"}, r"loop: 'graph' is not available yet, use 'host'"),
-        ({"loop": "fast"}, r"loop: expected 'auto' or 'host', received 'fast'"),
+        ({"loop": "graph", "vector": "async"}, r"processes, .*: use --loop host, or .*vector=sync"),
+        ({"loop": "fast"}, r"loop: expected 'auto' or 'host' or 'graph', received 'fast'"),
         ({"file": "no/such.yaml"}, r"There is no file no/such.yaml"),
     ],
     ids=str,
@@ -201,6 +202,40 @@ def test_mistakes_are_named(changes, message):
         resolve("dqn", "CartPole-v1", **changes)
     assert re.search(message, str(caught.value)), caught.value
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def portless():
+    gymnasium.register("tests/Chain-v0", ChainEnv)
+    yield "tests/Chain-v0"
+    gymnasium.registry.pop("tests/Chain-v0")
+
+
+@pytest.mark.parametrize(
+    ("env", "loop"),
+    [
+        ("CartPole-v1", "graph"),
+        ("rlzoo/DynaMaze-v0", "graph"),
+        ("tests/Chain-v0", "host"),
+        (lambda: gymnasium.make("CartPole-v1"), "host"),  # it may be anything
+    ],
+)
+def test_auto_takes_the_graph_loop_where_it_can(env, loop, portless):
+    assert resolve("dqn", env).loop == loop
+    assert resolve("dqn", env, vector="async").loop == "host"
+    assert resolve("dqn", env, loop="host").loop == "host"
+
+
+def test_the_graph_loop_is_refused_where_there_is_no_port(portless):
+    with pytest.raises(ValueError, match=r"tests/Chain-v0 has no port .*use --loop host\. Ports: "):
+        resolve("dqn", portless, loop="graph")
+
+    def wrapped():
+        return gymnasium.wrappers.TransformReward(gymnasium.make("CartPole-v1"), lambda r: -r)
+
+    with pytest.raises(ValueError, match=r"wrapped in TransformReward.*use --loop host"):
+        resolve("dqn", wrapped, loop="graph")
+    assert resolve("dqn", lambda: gymnasium.make("CartPole-v1"), loop="graph").loop == "graph"
 
 
 def test_unknown_agents_and_missing_names():

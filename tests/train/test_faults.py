@@ -12,9 +12,12 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import rlzoo
 from rlzoo.cli import main
+from rlzoo.envs.ports import PORTS
+from rlzoo.envs.ports.cartpole import CartPole
 from rlzoo.train import checkpoint
 from tests.env_doubles import ChainEnv, CountingEnv, FaultyEnv
 from tests.train.killed_runs import final_arrays
@@ -173,6 +176,7 @@ REINFORCE = {"torso.sizes": [8], "eval_every": 0, "eval_episodes": 1, "checkpoin
     [
         ("dqn", LIMITED, {**DQN, "learning_rate": 1e38}, "loss/td"),
         ("dqn", Overflowing, {**DQN, "loss": "squared"}, "loss/td"),
+        ("dqn", "CartPole-v1", {**DQN, "learning_rate": 1e38}, "loss/td"),  # in the graph loop
         ("reinforce", LIMITED, {**REINFORCE, "learning_rate": 1e38}, "loss/policy"),
         ("reinforce", LIMITED, {**REINFORCE, "value_learning_rate": 1e38}, "loss/value"),
     ],
@@ -181,6 +185,25 @@ def test_divergence_stops_the_run(agent, env, overrides, metric, tmp_path):
     with pytest.raises(FloatingPointError, match=rf"{metric}.*at update \d+.*last checkpoint"):
         train(env, tmp_path, agent=agent, overrides=overrides, steps=400)
     check_good(tmp_path)
+
+
+class Breaking(CartPole):
+    """A port whose rewards are lost where the pole leans far."""
+
+    def step(self, state, action, seed):
+        state, reward, terminated = super().step(state, action, seed)
+        return state, tf.where(tf.abs(state.theta) > 0.2, np.nan, reward), terminated
+
+
+def test_a_bad_number_in_the_graph_loop_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setitem(PORTS, "CartPole-v1", Breaking)
+    with pytest.raises(FloatingPointError, match=r"Environment \d returned a reward .*good"):
+        train("CartPole-v1", tmp_path, num_envs=2, steps=4_000)
+    before = check_good(tmp_path)
+    assert before["replay/added"] > 0
+    monkeypatch.undo()
+    resumed = rlzoo.resume(tmp_path, steps=80, quiet=True)  # it is repaired
+    assert resumed.summary["steps"] >= 80
 
 
 def test_weights_that_overflow_in_their_last_update_are_not_saved(tmp_path):

@@ -138,11 +138,11 @@ def test_no_false_transition_of_50_000(mode, recording):
                 chunk, t = column[at + k]
                 false += check_rows(chunk, t, i, row, first=k == 0)
             if rows[-1][3] or rows[-1][4]:
-                expected_episodes.append((sum(row[2] for row in rows), len(rows)))
+                expected_episodes.append((sum(row[2] for row in rows), len(rows), 1))
             at, episode = at + len(rows), episode + 1
     assert false == 0
     assert sorted(found_episodes) == sorted(expected_episodes)
-    assert len({length for _, length in found_episodes}) == 9
+    assert len({length for _, length, _ in found_episodes}) == 9
 
 
 @MODES
@@ -163,7 +163,7 @@ def test_whole_episodes_are_one_per_environment_and_chunk(mode, recording):
             assert not chunk.reward[len(rows) :, i].any()
             assert not chunk.last[len(rows) :, i].any()
         assert report.steps == lengths.sum()
-        assert sorted(report.episodes) == sorted((n * (n + 1) / 2, n) for n in lengths.tolist())
+        assert sorted(report.episodes) == sorted((n * (n + 1) / 2, n, 1) for n in lengths.tolist())
 
 
 def test_a_chunk_ends_when_every_episode_has(recording):
@@ -288,7 +288,7 @@ def test_restart_makes_no_transition_up(kind, whole, mode, recording):
             lost += 1
     assert lost == (3 if whole else 1)  # whole: the failing step and the padding after it
     assert steps == 6 * 6 * 3 - lost
-    assert set(episodes) == {(6.0, 6)}  # an episode that was cut short is none
+    assert set(episodes) == {(6.0, 6, 1)}  # an episode that was cut short is none
     assert len(episodes) == 17
 
 
@@ -305,7 +305,7 @@ def test_a_dropped_environment_leaves_invalid_rows_only(whole, mode, recording):
     for _ in range(3):
         report = loop.run_chunk()
         chunk = loop.agent.chunk()
-        assert report.steps == 6 and report.episodes == [(6.0, 6)]
+        assert report.steps == 6 and report.episodes == [(6.0, 6, 1)]
         assert not chunk.valid[:, 0].any() and chunk.valid[:, 1].all()
         assert not chunk.reward[:, 0].any()
 

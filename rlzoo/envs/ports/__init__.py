@@ -75,6 +75,9 @@ def make_ported_envs(
     try:
         spaces = original.observation_space, original.action_space
         spec = learner_spec(*spaces, time_limit(original))
-        return PortedEnvs(make_port(original), spec, num_envs)
+        name = "_max_episode_steps"  # of the wrapper that truncates
+        wrapped = original.get_wrapper_attr(name) if original.has_wrapper_attr(name) else None
+        truncates = wrapped == spec.max_episode_steps
+        return PortedEnvs(make_port(original), spec, num_envs, truncates)
     finally:
         original.close()

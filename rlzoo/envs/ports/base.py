@@ -52,18 +52,20 @@ class PortedEnvs:
 
     Args:
         port: the rules.
-        spec: of the environment; its time limit truncates.
+        spec: of the environment.
         num_envs: N.
+        truncates: whether the time limit in `spec` does; else episodes end by then anyway.
     """
 
-    def __init__(self, port: Port, spec: EnvSpec, num_envs: int):
+    def __init__(self, port: Port, spec: EnvSpec, num_envs: int, truncates: bool = True):
         self.port = port
         self.spec = spec
         self.num_envs = num_envs
+        self._limit = spec.max_episode_steps if truncates else None
 
-    def reset(self, seed: tf.Tensor) -> tuple[EnvState, tf.Tensor]:
-        """Starts N episodes; returns state and observations [N, ...]."""
-        inner = self.port.reset(seed, self.num_envs)
+    def reset(self, seed: tf.Tensor, old: EnvState | None = None) -> tuple[EnvState, tf.Tensor]:
+        """Starts N episodes, after those of `old`; returns state and observations [N, ...]."""
+        inner = self._fresh(seed, None if old is None else old.inner)
         return EnvState(inner, tf.zeros([self.num_envs], tf.int32)), self.port.observe(inner)
 
     def step(
@@ -80,18 +82,22 @@ class PortedEnvs:
         inner, reward, terminated = self.port.step(state.inner, action, step_seed)
         time = state.time + 1
         truncated = tf.zeros_like(terminated)
-        if self.spec.max_episode_steps is not None:
-            truncated = time >= self.spec.max_episode_steps
+        if self._limit is not None:
+            truncated = time >= self._limit
         last = terminated | truncated
 
-        fresh = self.port.reset(reset_seed, self.num_envs)
-        if keep := getattr(self.port, "keep", None):
-            fresh = keep(fresh, inner)
+        fresh = self._fresh(reset_seed, inner)
         inner_next = tf.nest.map_structure(lambda x, y: where(last, x, y), fresh, inner)
         final_obs = self.port.observe(inner)
         obs = where(last, self.port.observe(fresh), final_obs)
         state = EnvState(inner_next, tf.where(last, 0, time))
         return state, TimeStep(obs, reward, terminated, truncated, final_obs)
+
+    def _fresh(self, seed: tf.Tensor, old: Any) -> Any:
+        """Returns the port's states at the start of the episodes that follow those of `old`."""
+        fresh = self.port.reset(seed, self.num_envs)
+        keep = getattr(self.port, "keep", None)
+        return keep(fresh, old) if keep and old is not None else fresh
 
 
 def where(mask: tf.Tensor, yes: tf.Tensor, no: tf.Tensor) -> tf.Tensor:

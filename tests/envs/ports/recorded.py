@@ -1,8 +1,4 @@
-"""Transitions of Gymnasium environments, to hold ports against.
-
-Where an episode terminates in the last step of its time limit, Gymnasium may say truncated too;
-`PortedEnvs` never does. Nothing is learned from the difference: both are read as terminated here.
-"""
+"""Transitions of Gymnasium environments, to hold ports against."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo.envs import make_env, make_envs
-from rlzoo.envs.ports import EnvState, PortedEnvs, make_port
+from rlzoo.envs.ports import EnvState, make_ported_envs
 from rlzoo.ops import rng
 from rlzoo.types import TimeStep
 from tests.helpers import xla
@@ -30,7 +26,7 @@ class Recorded(NamedTuple):
     action: np.ndarray  # [B] int32
     reward: np.ndarray  # [B] float32
     terminated: np.ndarray  # [B] bool
-    truncated: np.ndarray  # [B] bool, where not terminated
+    truncated: np.ndarray  # [B] bool
     next_obs: np.ndarray  # [B, ...]
 
 
@@ -50,8 +46,7 @@ def record(env_id, env_kwargs, state_of, policy: Policy, num=10_000) -> Recorded
         state = tuple(state_of(inner))
         action = policy(inner, obs, random)
         next_obs, reward, terminated, truncated, _ = env.step(action)
-        cut = truncated and not terminated
-        rows.append((state, time, obs, action, reward, terminated, cut, next_obs))
+        rows.append((state, time, obs, action, reward, terminated, truncated, next_obs))
         obs, time = next_obs, time + 1
         if terminated or truncated:
             (obs, _), time = env.reset(), 0
@@ -61,19 +56,13 @@ def record(env_id, env_kwargs, state_of, policy: Policy, num=10_000) -> Recorded
     return Recorded(*(c.astype(d or c.dtype) for c, d in zip(columns, dtypes, strict=True)))
 
 
-def make_ported(env_id, env_kwargs, num_envs: int) -> PortedEnvs:
-    envs = make_envs(env_id, 1, 0, env_kwargs=env_kwargs, check=False)
-    envs.close()
-    return PortedEnvs(make_port(make_env(env_id, env_kwargs)), envs.spec, num_envs)
-
-
 def repeat(env_id, env_kwargs, recorded: Recorded) -> tuple[np.ndarray, TimeStep]:
     """Takes all the recorded steps in the port at once, compiled.
 
     Returns:
         What the port sees before the step [B, ...], and the step.
     """
-    ported = make_ported(env_id, env_kwargs, len(recorded.action))
+    ported = make_ported_envs(env_id, len(recorded.action), env_kwargs)
 
     @xla
     def step(columns, time, action):
@@ -109,7 +98,7 @@ def assert_same_run(env_id, env_kwargs, num_steps: int, num_envs=8, policy=None)
 
     For environments that leave nothing to chance. `policy(obs [N]) -> action [N]`.
     """
-    ported = make_ported(env_id, env_kwargs, num_envs)
+    ported = make_ported_envs(env_id, num_envs, env_kwargs)
     envs = make_envs(env_id, num_envs, 0, env_kwargs=env_kwargs, check=False)
     step = xla(ported.step)
     random = np.random.default_rng(0)
@@ -122,7 +111,6 @@ def assert_same_run(env_id, env_kwargs, num_steps: int, num_envs=8, policy=None)
             greedy = random.random(num_envs) < 0.9
             action = np.where(greedy, policy(expected_obs), action)
         expected = envs.step(action)
-        expected = expected._replace(truncated=expected.truncated & ~expected.terminated)
         state, found = step(state, tf.constant(action, tf.int32), rng.from_int(t))
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_array_equal(a.numpy(), b)

@@ -102,9 +102,9 @@ class Session:
         evaluations = _Every(config.eval_every, self.step)
         saves = _Every(config.checkpoint_every, self.step)
         rows = _Every(config.log_every, self.step)
+        self._compile()
         if self.step == 0:
             self._save()
-        self._compile()
         while self.step < config.steps:
             if isinstance(self.loop, GraphLoop):
                 report = self.loop.run(min(config.steps, rows.next, evaluations.next, saves.next))

@@ -189,19 +189,19 @@ def page(results: dict[str, dict]) -> list[str]:
         "",
         "Solved, as in bsuite (`find_solution` in `bsuite/experiments/deep_sea/analysis.py`,",
         "threshold 0.8): the first episode at which fewer than 80 % of all training episodes so",
-        f"far missed the treasure; looked at every {BLOCK} episodes. A policy at random finds it",
-        "once in 2^N episodes: 1,024 at N = 10, 4,096 at N = 12, 16,384 at N = 14.",
+        f"far missed the treasure; looked at every {BLOCK} episodes. Training ends there. A random",
+        "policy finds it once in 2^N episodes: 1,024 at N = 10, 4,096 at 12, 16,384 at 14.",
         "",
-        f"Each strategy's parameters are the best of those listed below at N = {TUNED_AT} (most",
-        "seeds solved, then fewest episodes; the first listed if equal); DQN takes those of",
+        f"Each strategy's parameters are the best of those listed below at N = {TUNED_AT} with the same",
+        "seeds (most solved, then fewest episodes; the first listed if equal); DQN takes those of",
         "Q-learning. From the smallest sea up to the first that no seed solved; larger ones were",
         "not tried.",
         "",
-        "None of these strategies searches on purpose. Moves to the right cost, so before the first",
-        "find a table's values point left, and what finds the treasure is chance, about 2^N",
+        "None of these strategies searches on purpose. Moves to the right cost, so before the",
+        "first find a table's values point left, and what finds the treasure is chance, about 2^N",
         "episodes of it. Planning spreads the news of a find; it does not look for one. The same",
         "seed draws the same numbers under every strategy: those that act at random until the",
-        "first find often make it in the same episode, so rows of a table below are not",
+        "first find often make it in the same episode, so the strategies' results are not",
         "independent of each other.",
         "",
         "## Seeds that solved it, of 5",
@@ -218,6 +218,9 @@ def page(results: dict[str, dict]) -> list[str]:
             cells.append(str(solved(rows)) if rows else "")
         head = f"| {learner(name)} | {label(result['strategy'])} | {deepest(result['rows'])} | "
         lines.append(f"{head}{' | '.join(cells)} |")
+    cut = [name for name, result in results.items() if deeper(result["rows"])]
+    if cut:
+        lines += ["", f"Stopped for lack of time, not by a sea: {', '.join(cut)}."]
     lines += ["", "## Every seed: the episode at which it was solved", ""]
     for name, result in results.items():
         lines += seeds_table(f"{learner(name)}, {label(result['strategy'])}", result["rows"])
@@ -247,6 +250,8 @@ def seeds_table(title: str, rows: list[dict]) -> list[str]:
 
 def missed(row: dict) -> str:
     """Returns what is said of a sea that was not solved."""
+    if row["good"] is None:  # a run of which only the end was kept
+        return "no"
     if not row["good"]:
         return "never found"
     times = "time" if row["good"] == 1 else "times"
@@ -261,6 +266,12 @@ def deepest(rows: list[dict]) -> str:
             break
         found = str(size)
     return found
+
+
+def deeper(rows: list[dict]) -> bool:
+    """Tells whether some seed solved the largest sea that was tried, and there are larger ones."""
+    size = max(row["size"] for row in rows)
+    return size < SIZES[-1] and solved([row for row in rows if row["size"] == size]) > 0
 
 
 def learner(case: str) -> str:

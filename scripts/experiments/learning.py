@@ -2,13 +2,17 @@
 
     scripts/learn dqn-cartpole dyna-maze
 
-Each experiment writes docs/results/<name>.json; the page is drawn anew from all of them.
+Each experiment is there for the host loop (NAME) and for the graph loop (NAME-graph), and writes
+docs/results/<name>.json; the page is drawn anew from all of them.
 """
 
+import itertools
 import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -16,9 +20,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 
 import rlzoo
+from rlzoo.agents import Agent, TabularDynaQ
+from rlzoo.envs import make_envs
+from rlzoo.envs.ports import make_ported_envs
 from rlzoo.train.aggregate import bootstrap_interval, interquartile_mean
+from rlzoo.train.compiled import Report
 from rlzoo.train.config import make_exploration
 from rlzoo.train.evaluate import Evaluator
+from rlzoo.train.graph import GraphLoop
 from rlzoo.train.host import HostLoop
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
@@ -40,7 +49,9 @@ def trained(agent: str, env: str, seed: int, **arguments) -> dict:
     }
 
 
-def learning(agent: str, env: str, threshold: float, wanted: int = 4, **arguments):
+def learning(
+    agent: str, env: str, threshold: float, loop: str = "host", wanted: int = 4, **arguments
+):
     """An experiment: how many seeds end at `threshold` or better."""
     command = f"rlzoo train {agent} {env}"
     for name, value in arguments.items():
@@ -50,10 +61,11 @@ def learning(agent: str, env: str, threshold: float, wanted: int = 4, **argument
             command += f" --{name.replace('_', '-')} {value}"
 
     def run(seed: int) -> dict:
-        row = trained(agent, env, seed, **arguments)
+        row = trained(agent, env, seed, loop=loop, **arguments)
         return {**row, "solved_at": first_reached(row["curve"], threshold)}
 
-    return {"command": f"{command} --seed S", "threshold": threshold, "wanted": wanted, "run": run}
+    command += f" --loop {loop} --seed S"
+    return {"command": command, "threshold": threshold, "wanted": wanted, "run": run}
 
 
 def first_reached(curve: list, threshold: float) -> int | None:
@@ -61,53 +73,73 @@ def first_reached(curve: list, threshold: float) -> int | None:
     return next((step for step, value in curve if value >= threshold), None)
 
 
-def maze(planning_steps: int, epsilon: object = 0.1, num_episodes: int = 50):
+def maze(planning_steps: int, epsilon: object = 0.1, loop: str = "host", num_episodes: int = 50):
     """An experiment: steps per episode on the Dyna maze, and the greedy path after each."""
 
     def run(seed: int) -> dict:
-        from rlzoo.agents import TabularDynaQ
-        from rlzoo.envs import make_envs
-
-        envs = make_envs("rlzoo/DynaMaze-v0", 1, seed)
+        name = "rlzoo/DynaMaze-v0"
         config = TabularDynaQ.Config(planning_steps=planning_steps)
         strategy = make_exploration({"name": "epsilon_greedy", "epsilon": epsilon})
-        agent = TabularDynaQ(envs.spec, config, strategy, None, seed)
-        loop = HostLoop(agent, envs, seed)
-        evaluator = Evaluator(agent, "rlzoo/DynaMaze-v0", {"max_episode_steps": 100}, 1)
+        agent = TabularDynaQ(make_ported_envs(name, 1).spec, config, strategy, None, seed)
+        evaluator = Evaluator(agent, name, {"max_episode_steps": 100}, 1)
         lengths, greedy = [], []
-        while len(lengths) < num_episodes:
-            for _, length in loop.run_chunk().episodes:
-                lengths.append(length)
+        for report in (graph_steps if loop == "graph" else host_steps)(agent, name, seed):
+            for episodes in report.episodes:  # one at most
+                lengths.append(int(episodes.mean_length))
                 greedy.append(evaluator.run(seed).lengths[0])
-        optimal = next((i + 1 for i, steps in enumerate(greedy) if steps == 14), None)
+            if len(lengths) == num_episodes:
+                break
+        optimal = next((i + 1 for i, length in enumerate(greedy) if length == 14), None)
         return {"seed": seed, "lengths": lengths, "greedy": greedy, "optimal_after": optimal}
 
-    return {"planning_steps": planning_steps, "epsilon": epsilon, "run": run}
+    return {"planning_steps": planning_steps, "epsilon": epsilon, "loop": loop, "run": run}
 
 
-EXPERIMENTS = {
-    "dqn-cartpole": learning("dqn", "CartPole-v1", 475, steps=50_000),
-    "dqn-cartpole-softmax": learning(
-        "dqn", "CartPole-v1", 475, steps=50_000, exploration="softmax"
-    ),
-    "reinforce-cartpole": learning("reinforce", "CartPole-v1", 450, steps=300_000),
-    "dqn-acrobot": learning("dqn", "Acrobot-v1", -100, steps=100_000),
-    "dqn-mountaincar": learning("dqn", "MountainCar-v0", -110, steps=120_000),
-    "dyna-cartpole-planning": learning("dyna_q", "CartPole-v1", 400, steps=30_000),
-    "dyna-cartpole-no-planning": learning(
-        "dyna_q", "CartPole-v1", 400, wanted=0, steps=30_000, overrides=("planning_steps=0",)
-    ),
-    "memory-lstm": learning("reinforce", "rlzoo/Memory-v0", 0.9, torso="lstm"),
-    "memory-dense": learning("reinforce", "rlzoo/Memory-v0", 0.9, wanted=0, torso="dense"),
-    "dyna-frozenlake": learning("dyna_q", "FrozenLake-v1", 0.7),
-    "dyna-cliffwalking": learning("dyna_q", "CliffWalking-v1", -13),
-    "dyna-maze-0": maze(0),
-    "dyna-maze-5": maze(5),
-    "dyna-maze-50": maze(50),
-    "dyna-maze-preset": maze(
-        50, {"name": "piecewise", "boundaries": [2_000, 3_000], "values": [1.0, 0.1]}
-    ),
-}
+def host_steps(agent: Agent, env: str, seed: int) -> Iterator[Report]:
+    """Yields what each step of training in the host loop brings."""
+    training = HostLoop(agent, make_envs(env, 1, seed), seed)
+    while True:
+        yield training.run_chunk()
+
+
+def graph_steps(agent: Agent, env: str, seed: int) -> Iterator[Report]:
+    """Yields what each step of training in the graph loop brings."""
+    training = GraphLoop(agent, make_ported_envs(env, 1), seed)
+    for step in itertools.count(1):
+        yield training.run(step)
+
+
+def experiments(loop: str) -> dict[str, dict]:
+    """Returns every experiment by name, for one of the two loops."""
+    learn, walk = partial(learning, loop=loop), partial(maze, loop=loop)
+    by_name = {
+        "dqn-cartpole": learn("dqn", "CartPole-v1", 475, steps=50_000),
+        "dqn-cartpole-softmax": learn(
+            "dqn", "CartPole-v1", 475, steps=50_000, exploration="softmax"
+        ),
+        "reinforce-cartpole": learn("reinforce", "CartPole-v1", 450, steps=300_000),
+        "dqn-acrobot": learn("dqn", "Acrobot-v1", -100, steps=100_000),
+        "dqn-mountaincar": learn("dqn", "MountainCar-v0", -110, steps=120_000),
+        "dyna-cartpole-planning": learn("dyna_q", "CartPole-v1", 400, steps=30_000),
+        "dyna-cartpole-no-planning": learn(
+            "dyna_q", "CartPole-v1", 400, wanted=0, steps=30_000, overrides=("planning_steps=0",)
+        ),
+        "memory-lstm": learn("reinforce", "rlzoo/Memory-v0", 0.9, torso="lstm"),
+        "memory-dense": learn("reinforce", "rlzoo/Memory-v0", 0.9, wanted=0, torso="dense"),
+        "dyna-frozenlake": learn("dyna_q", "FrozenLake-v1", 0.7),
+        "dyna-cliffwalking": learn("dyna_q", "CliffWalking-v1", -13),
+        "dyna-maze-0": walk(0),
+        "dyna-maze-5": walk(5),
+        "dyna-maze-50": walk(50),
+        "dyna-maze-preset": walk(
+            50, {"name": "piecewise", "boundaries": [2_000, 3_000], "values": [1.0, 0.1]}
+        ),
+    }
+    suffix = "" if loop == "host" else f"-{loop}"
+    return {name + suffix: experiment for name, experiment in by_name.items()}
+
+
+EXPERIMENTS = {**experiments("host"), **experiments("graph")}
 
 
 # What others publish for the same agent and environment.
@@ -144,55 +176,94 @@ def write_page() -> None:
         for name in EXPERIMENTS
         if (RESULTS / f"{name}.json").exists()
     }
+    by_name = {  # both loops side by side
+        name: {loop: found[key] for loop, key in keys(name).items() if key in found}
+        for name in experiments("host")
+    }
+    learned = {
+        name: results
+        for name, results in by_name.items()
+        if any("threshold" in result for result in results.values())
+    }
+    mazes = {name: by_name[name] for name in by_name if name.startswith("dyna-maze")}
     lines = [
         "# Learning results",
         "",
-        "Every seed of every experiment. `best` is the mean return of the best checkpoint over 20",
-        "fresh evaluation episodes, `last` that of the final weights, `reached at` the first",
-        "evaluation on the way at the threshold or better. Remake any of it with",
-        "`scripts/learn NAME`; numbers depend on the machine only through floating point.",
+        "Every seed of every experiment, trained by the host loop (Gymnasium in Python) and by",
+        "the graph loop (the environment in TensorFlow ops, the whole training one program),",
+        "always evaluated on Gymnasium's own environment. `best` is the mean return of the best",
+        "checkpoint over 20 fresh evaluation episodes, `last` that of the final weights, `reached",
+        "at` the first evaluation on the way at the threshold or better. Remake any of it with",
+        "`scripts/learn NAME` (host loop) or `scripts/learn NAME-graph`; numbers depend on the",
+        "machine only through floating point. The host loop's figures are older than the graph",
+        "loop; `--loop host` was added to their commands since.",
+        "",
+        "Interquartile mean of `best`, its 95 % bootstrap interval over seeds, and how many seeds",
+        "reached the threshold:",
+        "",
+        "| | threshold | host loop | graph loop |",
+        "|---|---|---|---|",
+        *(summary_line(name, results) for name, results in learned.items()),
         "",
     ]
-    for name, result in found.items():
-        if "threshold" in result:
-            lines += learning_section(name, result)
-    if mazes := {name: found[name] for name in found if name.startswith("dyna-maze")}:
-        lines += maze_section(mazes)
+    for name, results in learned.items():
+        lines += learning_section(name, results)
+    lines += maze_section(mazes)
     (RESULTS / "learning.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
-def learning_section(name: str, result: dict) -> list[str]:
-    """Returns the lines about one experiment."""
-    rows, threshold = result["rows"], result["threshold"]
-    best = [row["best"] for row in rows]
-    solved = sum(value >= threshold for value in best)
-    low, high = bootstrap_interval(best)
-    lines = [
-        f"## {name}",
-        "",
-        f"`{result['command']}`",
-        "",
-        "| seed | steps | best | last | reached at |",
-        "|---|---|---|---|---|",
-    ]
-    for row in rows:
-        reached = "never" if row["solved_at"] is None else f"{row['solved_at']:,}"
-        lines.append(
-            f"| {row['seed']} | {row['steps']:,} | {row['best']:.2f} | {row['last']:.2f} "
-            f"| {reached} |"
+def keys(name: str) -> dict[str, str]:
+    """Returns under which name an experiment's results of each loop are kept."""
+    return {"host": name, "graph": f"{name}-graph"}
+
+
+def summary_line(name: str, results: dict[str, dict]) -> str:
+    """Returns one experiment's line in the table at the top."""
+    cells = []
+    for loop in keys(name):
+        if loop not in results:
+            cells.append("")
+            continue
+        best = [row["best"] for row in results[loop]["rows"]]
+        low, high = bootstrap_interval(best)
+        cells.append(
+            f"{interquartile_mean(best):.2f} ({low:.2f} to {high:.2f}), {reached(results[loop])}"
         )
-    return [
-        *lines,
-        "",
-        f"Best >= {threshold:g}: {solved} of {len(rows)} seeds. IQM of best "
-        f"{interquartile_mean(best):.2f}, 95 % bootstrap interval {low:.2f} to {high:.2f}.",
-        *([f"Published: {PUBLISHED[name]}."] if name in PUBLISHED else []),
-        "",
-    ]
+    threshold = next(iter(results.values()))["threshold"]
+    return f"| {name} | {threshold:g} | {' | '.join(cells)} |"
 
 
-def maze_section(results: dict) -> list[str]:
+def reached(result: dict) -> str:
+    """Returns how many seeds have their best at the threshold or better."""
+    solved = sum(row["best"] >= result["threshold"] for row in result["rows"])
+    return f"{solved} of {len(result['rows'])}"
+
+
+def learning_section(name: str, results: dict[str, dict]) -> list[str]:
+    """Returns the lines about one experiment."""
+    lines = [f"## {name}", ""]
+    for loop, result in results.items():
+        lines += [
+            f"`{result['command']}`",
+            "",
+            f"| {loop} loop, seed | steps | best | last | reached at |",
+            "|---|---|---|---|---|",
+        ]
+        for row in result["rows"]:
+            at = "never" if row["solved_at"] is None else f"{row['solved_at']:,}"
+            lines.append(
+                f"| {row['seed']} | {row['steps']:,} | {row['best']:.2f} | {row['last']:.2f} "
+                f"| {at} |"
+            )
+        lines += [""]
+    if name in PUBLISHED:
+        lines += [f"Published: {PUBLISHED[name]}.", ""]
+    return lines
+
+
+def maze_section(by_name: dict[str, dict]) -> list[str]:
     """Returns the lines about planning on the Dyna maze."""
+    results = {name: loops["host"] for name, loops in by_name.items() if "host" in loops}
     shown = (1, 2, 3, 4, 6, 11, 16, 21, 26, 50)
     lines = [
         "## dyna-maze",
@@ -219,7 +290,22 @@ def maze_section(results: dict) -> list[str]:
     for name, result in results.items():
         cells = [f"{r['greedy'][9]} ({r['optimal_after'] or 'never'})" for r in result["rows"]]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return [*lines, ""]
+    pairs = [
+        (host[key], graph[key])
+        for loops in by_name.values()
+        if len(loops) == 2
+        for host, graph in zip(loops["host"]["rows"], loops["graph"]["rows"], strict=True)
+        for key in ("lengths", "greedy")
+    ]
+    same = sum(host == graph for host, graph in pairs)
+    return [
+        *lines,
+        "",
+        "Nothing is random in the maze, and both loops draw the same actions: of the lists of",
+        "episode lengths and of greedy paths, the graph loop's (NAME-graph) equal the host loop's",
+        f"in {same} of {len(pairs)} cases. The tables show the host loop's.",
+        "",
+    ]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ _ZERO = np.float32(0.0)
 # What each activation does, in place.
 _ACTIVATIONS: dict[Callable, Callable[[np.ndarray], np.ndarray]] = {
     keras.activations.linear: lambda x: x,
-    keras.activations.relu: lambda x: np.maximum(x, _ZERO, x),
+    keras.activations.relu: lambda x: np.maximum(x, _ZERO, out=x),
     keras.activations.tanh: lambda x: np.tanh(x, x),
 }
 _LINEAR = _ACTIVATIONS[keras.activations.linear]

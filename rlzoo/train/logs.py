@@ -10,7 +10,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,7 +62,7 @@ class RunLog:
         self._evaluation = ""
         self._speed = _Speed()
         self._shown = (-math.inf, -1, False)  # time, step, was there a return to show
-        self._fields: dict[str, Any] = {}
+        self._fields: Callable[[], Mapping[str, Any]] = dict
 
     def __enter__(self) -> "RunLog":
         return self
@@ -97,10 +97,14 @@ class RunLog:
         self._evaluation = f"{_text(mean)} ± {_text(std)} ({episodes} episodes)"
         self._write(step, {"eval/return": mean, "eval/return_std": std})
 
-    def progress(self, step: int, **fields: Any) -> None:
+    def progress(self, step: int, fields: Callable[[], Mapping[str, Any]] = dict) -> None:
         """Shows how far the run is, with any fields (`loss`, `epsilon`). Mostly does nothing.
 
         A bar on a terminal, else a line at once, one with the first return, then one in 5 s.
+
+        Args:
+            step: environment steps so far.
+            fields: asked for what to show beside, when something is shown.
         """
         self._step = step
         self._fields = fields
@@ -159,7 +163,7 @@ class RunLog:
         if self._recent:
             counts, returns = zip(*self._recent, strict=True)
             status.append(f"return {_text(np.average(returns, weights=counts))}")
-        status += [f"{name} {_text(v)}" for name, v in self._fields.items() if v is not None]
+        status += [f"{name} {_text(v)}" for name, v in self._fields().items() if v is not None]
         if self._evaluation:
             status.append(f"evaluation {self._evaluation}")
         if self._screen:

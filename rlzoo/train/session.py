@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ class Session:
             self._means.add(report)
             for episodes in report.episodes:
                 self.log.episode(self.step, *episodes)
-            self.log.progress(self.step, **self._shown(report.metrics))
+            self.log.progress(self.step, partial(self._shown, report.metrics))
             if rows.due(self.step):
                 self.log.scalars(self.step, self._means.take())
             if evaluations.due(self.step) and self.step < config.steps:

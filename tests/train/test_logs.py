@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -202,7 +203,7 @@ def test_plain_lines(tmp_path, capsys, clock):
                 log.episode(step, 20.0, 20)
             if step == 9000:
                 log.evaluation(step, 123.456, 7.0, 20)
-            log.progress(step, loss=0.0123456, epsilon=0.5, absent=None)
+            log.progress(step, partial(dict, loss=0.0123456, epsilon=0.5, absent=None))
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
@@ -234,7 +235,7 @@ def test_quiet_shows_nothing(tmp_path, capsys):
     with RunLog(tmp_path, 1000, quiet=True) as log:
         log.message("Compiling ...")
         log.episode(1, 1.0, 1)
-        log.progress(1, loss=1.0)
+        log.progress(1, partial(dict, loss=1.0))
         log.scalars(1, {"x": 1.0})
         log.evaluation(1, 1.0, 0.0, 1)
     assert capsys.readouterr() == ("", "")
@@ -257,7 +258,7 @@ def test_bar_on_a_terminal(tmp_path, monkeypatch, capsys, clock, columns):
         log.episode(1, 20.0, 20)
         for step in range(1, 101):
             clock.now += 0.1
-            log.progress(step * 100, loss=0.5, note="[red]")
+            log.progress(step * 100, partial(dict, loss=0.5, note="[red]"))
             print("standard output")
     text = terminal.getvalue()
     assert "Compiling [b]dqn[/b] ..." in text
@@ -293,7 +294,7 @@ def test_memory_is_flat(tmp_path):
     def run(start, end):
         for step in range(start, end):
             log.episode(step, 1.0, 1)
-            log.progress(step, loss=1.0)
+            log.progress(step, partial(dict, loss=1.0))
             if step % 50 == 0:
                 log.scalars(step, {"loss/q": 1.0})
 

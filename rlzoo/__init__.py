@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlzoo.train.policy import Policy, evaluate, load, record
+    from rlzoo.train.pretrain import Pretrained, pretrain, resume_pretraining
     from rlzoo.train.run import Run, resume, train
     from rlzoo.train.seeds import SeedsFailed, resume_seeds, train_seeds
     from rlzoo.train.session import Interrupted
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
 __all__ = [
     "Interrupted",
     "Policy",
+    "Pretrained",
     "Run",
     "SeedsFailed",
     "evaluate",
     "load",
+    "pretrain",
     "record",
     "resume",
+    "resume_pretraining",
     "resume_seeds",
     "train",
     "train_seeds",
@@ -29,6 +33,7 @@ __all__ = [
 
 _MODULES = {
     "rlzoo.train.policy": ("Policy", "evaluate", "load", "record"),
+    "rlzoo.train.pretrain": ("Pretrained", "pretrain", "resume_pretraining"),
     "rlzoo.train.run": ("Run", "resume"),
     "rlzoo.train.seeds": ("SeedsFailed", "resume_seeds", "train_seeds"),
     "rlzoo.train.session": ("Interrupted",),

@@ -21,7 +21,8 @@ ALLOWED = {
     "exploration": {"ops", "types"},
     "agents": {"exploration", "replay", "networks", "ops", "types"},
     "envs": {"ops", "types"},
-    "train": {"agents", "envs", "exploration", "replay", "networks", "ops", "types"},
+    "tasks": {"data", "envs", "networks", "ops", "types"},
+    "train": {"agents", "envs", "tasks", "exploration", "replay", "networks", "ops", "types"},
     "interop": {"train", "agents", "envs", "exploration", "replay", "networks", "ops", "types"},
     "cli": {"interop", "train", "agents", "envs", "exploration", "networks", "ops", "types"},
     "": {"train"},  # rlzoo/__init__.py

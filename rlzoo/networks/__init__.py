@@ -2,6 +2,7 @@
 
 from rlzoo.networks.heads import dueling, linear, policy_logits, q_values, value
 from rlzoo.networks.network import (
+    Preprocess,
     adam,
     apply,
     build_network,
@@ -17,6 +18,7 @@ from rlzoo.networks.torsos import TORSOS, Recurrent, conv, dense, gru, is_recurr
 
 __all__ = [
     "TORSOS",
+    "Preprocess",
     "Recurrent",
     "adam",
     "apply",

@@ -15,7 +15,17 @@ from typing import Any, Literal
 
 import yaml
 
-from rlzoo.train.plain import CALLABLE, fill, load_yaml, lookup, read_text, short, typed
+from rlzoo.train.plain import (
+    CALLABLE,
+    assignments,
+    fill,
+    load_yaml,
+    lookup,
+    merge,
+    read_text,
+    short,
+    typed,
+)
 from rlzoo.types import nearest
 
 
@@ -135,10 +145,10 @@ def resolve(
 
     layers = [preset_for(agent, name) if preset else {}, from_file]
     layers.append({key: value for key, value in flags.items() if value is not None})
-    layers += _assignments(overrides)
+    layers += [_assign(key, value) for key, value in assignments(overrides)]
     merged: dict[str, Any] = {}
     for layer in layers:
-        merged = _merge(merged, layer)
+        merged = merge(merged, layer)
     config = RunConfig(**{**merged, "agent": agent, "env": name})
     eval_every = merged.get("eval_every", max(1_000, config.steps // 20))
     config = dataclasses.replace(
@@ -164,20 +174,20 @@ def complete(config: RunConfig, env: str | Callable) -> RunConfig:
     params = describe(fill(Config, config.agent_params, also=_OPTIONS))
     # Which torso and strategy an agent takes by default is a hyperparameter of its own; which
     # ones a run takes is up to the run.
-    exploration = _merge({"name": params.pop("exploration")}, config.exploration)
+    exploration = merge({"name": params.pop("exploration")}, config.exploration)
     default = params.pop("torso", None)
     if default is None and config.torso:
         raise ValueError(
             f"{config.agent} keeps a table for the Discrete observations of {config.env} and "
             f"takes no torso, received {config.torso.get('name')!r}. Leave the torso out."
         )
-    torso = _merge({"name": default}, config.torso) if default else {}
+    torso = merge({"name": default}, config.torso) if default else {}
     return dataclasses.replace(
         config,
         loop=_loop(config, env),
         agent_params=params,
-        exploration=_filled(exploration, EXPLORATIONS, "exploration"),
-        torso=_filled(torso, TORSOS, "torso") if torso else {},
+        exploration=filled(exploration, EXPLORATIONS, "exploration"),
+        torso=filled(torso, TORSOS, "torso") if torso else {},
     )
 
 
@@ -317,8 +327,8 @@ def describe(value: Any) -> Any:
     return value
 
 
-def _filled(choice: Mapping[str, Any], table: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Returns a choice with every parameter, checked by building it where that is cheap."""
+def filled(choice: Mapping[str, Any], table: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Returns a `{"name": ..., **parameters}` choice with every parameter, type-checked."""
     if str(choice.get("name")).startswith(CALLABLE):
         return dict(choice)
     target, params = lookup(choice, table, what)
@@ -361,32 +371,6 @@ def _choice(given: Any, what: str) -> dict[str, Any]:
 
 
 # Layers: presets, files and assignments.
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `below` overlaid by `above`; a mapping that names another choice replaces it."""
-    if "name" in above and above["name"] != below.get("name"):
-        return dict(above)
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            value = _merge(old, value)
-        merged[key] = value
-    return merged
-
-
-def _assignments(overrides: Iterable[str] | Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns one partial configuration for each `key=value`."""
-    if isinstance(overrides, Mapping):
-        return [_assign(str(key), value) for key, value in overrides.items()]
-    layers = []
-    for text in [overrides] if isinstance(overrides, str) else overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise ValueError(f"--set: expected key=value, received {text!r}.")
-        layers.append(_assign(key.strip(), load_yaml(value, f"--set {key}")))
-    return layers
 
 
 def _assign(key: str, value: Any) -> dict[str, Any]:

@@ -20,8 +20,9 @@ ALLOWED = {
     "replay": {"ops", "types"},
     "exploration": {"ops", "types"},
     "agents": {"exploration", "replay", "networks", "ops", "types"},
-    "envs": {"ops", "types"},
-    "train": {"agents", "envs", "exploration", "replay", "networks", "ops", "types"},
+    "data": {"types"},
+    "envs": {"data", "ops", "types"},
+    "train": {"agents", "data", "envs", "exploration", "replay", "networks", "ops", "types"},
     "interop": {"train", "agents", "envs", "exploration", "replay", "networks", "ops", "types"},
     "cli": {"interop", "train", "agents", "envs", "exploration", "networks", "ops", "types"},
     "": {"train"},  # rlzoo/__init__.py
@@ -132,7 +133,8 @@ def test_nothing_unsafe(path):
 def test_light_modules_import_no_tensorflow():
     """Worker processes and the command line's own checks stay cheap."""
     code = (
-        "import sys, rlzoo, rlzoo.types, rlzoo.envs, rlzoo.train, rlzoo.train.config, rlzoo.cli\n"
+        "import sys, rlzoo, rlzoo.types, rlzoo.data, rlzoo.envs\n"
+        "import rlzoo.train, rlzoo.train.config, rlzoo.cli\n"
         "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlzoo.train.policy import Policy, evaluate, load, record
+    from rlzoo.train.pretrain import Pretrained, pretrain, resume_pretraining
     from rlzoo.train.run import Run, resume, train
     from rlzoo.train.seeds import SeedsFailed, resume_seeds, train_seeds
     from rlzoo.train.session import Interrupted
+    from rlzoo.train.torso import load_torso
 
 __all__ = [
     "Interrupted",
     "Policy",
+    "Pretrained",
     "Run",
     "SeedsFailed",
     "evaluate",
     "load",
+    "load_torso",
+    "pretrain",
     "record",
     "resume",
+    "resume_pretraining",
     "resume_seeds",
     "train",
     "train_seeds",
@@ -29,9 +35,11 @@ __all__ = [
 
 _MODULES = {
     "rlzoo.train.policy": ("Policy", "evaluate", "load", "record"),
+    "rlzoo.train.pretrain": ("Pretrained", "pretrain", "resume_pretraining"),
     "rlzoo.train.run": ("Run", "resume"),
     "rlzoo.train.seeds": ("SeedsFailed", "resume_seeds", "train_seeds"),
     "rlzoo.train.session": ("Interrupted",),
+    "rlzoo.train.torso": ("load_torso",),
 }
 
 

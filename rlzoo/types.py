@@ -19,6 +19,14 @@ class EnvSpec(NamedTuple):
     max_episode_steps: int | None  # the time limit, None if there is none
 
 
+class ObsSpec(NamedTuple):
+    """What a torso needs to know of its inputs; an `EnvSpec` tells it too."""
+
+    obs_shape: tuple[int, ...]  # one input; () for Discrete
+    obs_dtype: str  # NumPy name of its dtype
+    num_states: int | None  # number of inputs if Discrete, None if Box
+
+
 class TimeStep(NamedTuple):
     """What N environments return for one step, after any automatic reset.
 

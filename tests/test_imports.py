@@ -22,9 +22,20 @@ ALLOWED = {
     "agents": {"exploration", "replay", "networks", "ops", "types"},
     "data": {"types"},
     "envs": {"data", "ops", "types"},
-    "train": {"agents", "data", "envs", "exploration", "replay", "networks", "ops", "types"},
+    "tasks": {"data", "envs", "networks", "ops", "types"},
+    "train": {
+        "agents",
+        "data",
+        "envs",
+        "tasks",
+        "exploration",
+        "replay",
+        "networks",
+        "ops",
+        "types",
+    },  # fmt: skip
     "interop": {"train", "agents", "envs", "exploration", "replay", "networks", "ops", "types"},
-    "cli": {"interop", "train", "agents", "envs", "exploration", "networks", "ops", "types"},
+    "cli": {"interop", "train", "tasks", "agents", "envs", "exploration", "networks", "types"},
     "": {"train"},  # rlzoo/__init__.py
 }
 BANNED_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}

@@ -2,14 +2,18 @@
 
 from rlzoo.networks.heads import dueling, linear, policy_logits, q_values, value
 from rlzoo.networks.network import (
+    Preprocess,
     adam,
     apply,
     build_network,
+    build_torso,
+    changing_rate,
     copy_network,
     copy_torso,
     descend,
     initial_state,
     named_variables,
+    scale_learning_rate,
     unroll,
     update_target,
 )
@@ -17,10 +21,13 @@ from rlzoo.networks.torsos import TORSOS, Recurrent, conv, dense, gru, is_recurr
 
 __all__ = [
     "TORSOS",
+    "Preprocess",
     "Recurrent",
     "adam",
     "apply",
     "build_network",
+    "build_torso",
+    "changing_rate",
     "conv",
     "copy_network",
     "copy_torso",
@@ -35,6 +42,7 @@ __all__ = [
     "named_variables",
     "policy_logits",
     "q_values",
+    "scale_learning_rate",
     "unroll",
     "update_target",
     "value",

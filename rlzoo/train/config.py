@@ -15,8 +15,37 @@ from typing import Any, Literal
 
 import yaml
 
-from rlzoo.train.plain import CALLABLE, fill, load_yaml, lookup, read_text, short, typed
+from rlzoo.train.plain import (
+    CALLABLE,
+    assignments,
+    fill,
+    load_yaml,
+    lookup,
+    merge,
+    read_text,
+    short,
+    typed,
+)
 from rlzoo.types import nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """How a pretrained torso is put to work: `transfer` in a configuration."""
+
+    run: str  # folder of the run that trained it; read once, when training starts
+    part: Literal["torso", "encoder"] = "torso"  # what it becomes: all, or a recurrent's encoder
+    lr_scale: float = 1.0  # of the learning rate, for its weights; 0 freezes them; 0..1000
+    unfreeze_after: int = 0  # environment steps before its weights begin to change
+
+    def __post_init__(self):
+        """Checks ranges."""
+        if not 0.0 <= self.lr_scale <= 1e3:
+            raise ValueError(f"transfer.lr_scale: expected 0 to 1000, received {self.lr_scale}.")
+        if self.unfreeze_after < 0:
+            raise ValueError(
+                f"transfer.unfreeze_after: expected 0 or more, received {self.unfreeze_after}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +69,7 @@ class RunConfig:
     agent_params: dict = dataclasses.field(default_factory=dict)  # hyperparameters: agent's Config
     torso: dict = dataclasses.field(default_factory=dict)  # {"name": in TORSOS, **parameters}
     exploration: dict = dataclasses.field(default_factory=dict)  # {"name": in EXPLORATIONS, ...}
+    transfer: dict = dataclasses.field(default_factory=dict)  # see Transfer; {}: a torso of its own
 
     def __post_init__(self):
         """Checks types and ranges."""
@@ -64,7 +94,12 @@ _RANGES = {
     "log_every": (1, 10**15),
 }
 _FIELDS = tuple(field.name for field in dataclasses.fields(RunConfig))
-_SECTIONS = {"exploration": "exploration", "torso": "torso", "env": "env_kwargs"}
+_SECTIONS = {
+    "exploration": "exploration",
+    "torso": "torso",
+    "env": "env_kwargs",
+    "transfer": "transfer",
+}
 _OPTIONS = tuple(  # what --set takes without a dot, beside hyperparameters
     name for name in _FIELDS if name not in ("agent", "env", "env_kwargs", "agent_params")
 )
@@ -84,6 +119,10 @@ def resolve(
     loop: str | None = None,
     exploration: Any = None,
     torso: Any = None,
+    torso_from: str | Path | None = None,
+    freeze: bool = False,
+    unfreeze_after: int | None = None,
+    torso_lr_scale: float | None = None,
 ) -> RunConfig:
     """Returns the complete configuration of a run; `None` leaves a choice to the layer below.
 
@@ -101,6 +140,10 @@ def resolve(
         loop: "auto", "host" or "graph".
         exploration: a name, a `{"name": ...}` mapping, or a strategy.
         torso: a name, a `{"name": ...}` mapping, or a Keras layer.
+        torso_from: the folder of a run whose torso to start from.
+        freeze: keep its weights as they are.
+        unfreeze_after: keep them so for this many environment steps.
+        torso_lr_scale: what to multiply the learning rate by for its weights.
 
     Raises:
         ValueError: for anything unknown, of the wrong type or out of range.
@@ -133,12 +176,24 @@ def resolve(
         "torso": None if torso is None else _choice(torso, "torso"),
     }
 
+    if torso_from is not None:
+        torso, part = _pretrained(torso_from, torso)
+        flags |= {"torso": torso, "transfer": {"run": str(torso_from), "part": part}}
+    if freeze and (unfreeze_after is not None or torso_lr_scale is not None):
+        raise ValueError(
+            "freeze: leave out unfreeze_after and torso_lr_scale, or leave out freeze."
+        )
+    rates = {"lr_scale": 0.0 if freeze else torso_lr_scale, "unfreeze_after": unfreeze_after}
+    rates = {key: value for key, value in rates.items() if value is not None}
+    if rates:
+        flags["transfer"] = {**(flags.get("transfer") or {}), **rates}
+
     layers = [preset_for(agent, name) if preset else {}, from_file]
     layers.append({key: value for key, value in flags.items() if value is not None})
-    layers += _assignments(overrides)
+    layers += [_assign(key, value) for key, value in assignments(overrides)]
     merged: dict[str, Any] = {}
     for layer in layers:
-        merged = _merge(merged, layer)
+        merged = merge(merged, layer)
     config = RunConfig(**{**merged, "agent": agent, "env": name})
     eval_every = merged.get("eval_every", max(1_000, config.steps // 20))
     config = dataclasses.replace(
@@ -164,20 +219,50 @@ def complete(config: RunConfig, env: str | Callable) -> RunConfig:
     params = describe(fill(Config, config.agent_params, also=_OPTIONS))
     # Which torso and strategy an agent takes by default is a hyperparameter of its own; which
     # ones a run takes is up to the run.
-    exploration = _merge({"name": params.pop("exploration")}, config.exploration)
+    exploration = merge({"name": params.pop("exploration")}, config.exploration)
     default = params.pop("torso", None)
     if default is None and config.torso:
         raise ValueError(
             f"{config.agent} keeps a table for the Discrete observations of {config.env} and "
             f"takes no torso, received {config.torso.get('name')!r}. Leave the torso out."
         )
-    torso = _merge({"name": default}, config.torso) if default else {}
+    torso = merge({"name": default}, config.torso) if default else {}
     return dataclasses.replace(
         config,
         loop=_loop(config, env),
         agent_params=params,
-        exploration=_filled(exploration, EXPLORATIONS, "exploration"),
-        torso=_filled(torso, TORSOS, "torso") if torso else {},
+        exploration=filled(exploration, EXPLORATIONS, "exploration"),
+        torso=filled(torso, TORSOS, "torso") if torso else {},
+        transfer=_transfer(config.transfer, torso),
+    )
+
+
+def _transfer(transfer: Mapping[str, Any], torso: Mapping[str, Any]) -> dict[str, Any]:
+    if not transfer:
+        return {}
+    if not torso:
+        raise ValueError("transfer: this agent keeps a table, and no torso to start from.")
+    if "run" not in transfer:
+        raise ValueError(
+            f"transfer: {', '.join(transfer)} say how a pretrained torso learns; name its run too: "
+            "--torso-from RUN."
+        )
+    return dataclasses.asdict(Transfer(**fill(Transfer, transfer, "transfer.")))
+
+
+def _pretrained(run: str | Path, torso: Any) -> tuple[dict[str, Any], str]:
+    """Returns the torso that starts from a run's, and which part of it that one becomes."""
+    from rlzoo.train.torso import RECURRENT, read_torso
+
+    saved = read_torso(run).choice
+    wanted = {} if torso is None else _choice(torso, "torso")
+    if not wanted or wanted.get("name") == saved["name"]:
+        return merge(saved, wanted), "torso"
+    if wanted["name"] in RECURRENT and saved["name"] not in RECURRENT:
+        return {**wanted, "encoder": saved}, "encoder"
+    raise ValueError(
+        f"The torso in {run} is {saved['name']!r}, received torso {wanted['name']!r}. Leave the "
+        f"torso out{', or take lstm, gru or rnn' if saved['name'] not in RECURRENT else ''}."
     )
 
 
@@ -317,8 +402,8 @@ def describe(value: Any) -> Any:
     return value
 
 
-def _filled(choice: Mapping[str, Any], table: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Returns a choice with every parameter, checked by building it where that is cheap."""
+def filled(choice: Mapping[str, Any], table: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Returns a `{"name": ..., **parameters}` choice with every parameter, type-checked."""
     if str(choice.get("name")).startswith(CALLABLE):
         return dict(choice)
     target, params = lookup(choice, table, what)
@@ -361,32 +446,6 @@ def _choice(given: Any, what: str) -> dict[str, Any]:
 
 
 # Layers: presets, files and assignments.
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `below` overlaid by `above`; a mapping that names another choice replaces it."""
-    if "name" in above and above["name"] != below.get("name"):
-        return dict(above)
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            value = _merge(old, value)
-        merged[key] = value
-    return merged
-
-
-def _assignments(overrides: Iterable[str] | Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns one partial configuration for each `key=value`."""
-    if isinstance(overrides, Mapping):
-        return [_assign(str(key), value) for key, value in overrides.items()]
-    layers = []
-    for text in [overrides] if isinstance(overrides, str) else overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise ValueError(f"--set: expected key=value, received {text!r}.")
-        layers.append(_assign(key.strip(), load_yaml(value, f"--set {key}")))
-    return layers
 
 
 def _assign(key: str, value: Any) -> dict[str, Any]:

@@ -97,6 +97,10 @@ class RunLog:
         self._evaluation = f"{_text(mean)} ± {_text(std)} ({episodes} episodes)"
         self._write(step, {"eval/return": mean, "eval/return_std": std})
 
+    def picture(self, step: int, tag: str, path: Path) -> None:
+        """Shows a PNG file in TensorBoard."""
+        self._events.picture(step, tag, path.read_bytes())
+
     def progress(self, step: int, fields: Callable[[], Mapping[str, Any]] = dict) -> None:
         """Shows how far the run is, with any fields (`loss`, `epsilon`). Mostly does nothing.
 
@@ -312,6 +316,12 @@ class _Events:
             tagged = [self._summary.Value(tag=t, simple_value=v) for t, v in values.items()]
             summary = self._summary(value=tagged)
             self._write(self._event(wall_time=wall_time, step=step, summary=summary))
+
+    def picture(self, step: int, tag: str, png: bytes) -> None:
+        height, width = int.from_bytes(png[20:24], "big"), int.from_bytes(png[16:20], "big")
+        image = self._summary.Image(encoded_image_string=png, height=height, width=width)
+        summary = self._summary(value=[self._summary.Value(tag=tag, image=image)])
+        self._write(self._event(wall_time=time.time(), step=step, summary=summary))
 
     def hparams(self, config: Mapping[str, Any]) -> None:
         from tensorboard.plugins.hparams import api

@@ -100,6 +100,35 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path} is no UTF-8 text: no configuration of a run.") from None
 
 
+# Layers: mappings of settings over mappings of settings.
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `below` overlaid by `above`; a mapping that names another choice replaces it."""
+    if "name" in above and above["name"] != below.get("name"):
+        return dict(above)
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = merge(old, value)
+        merged[key] = value
+    return merged
+
+
+def assignments(overrides: Iterable[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Returns key and value of every `key=value` text, or of a mapping's items."""
+    if isinstance(overrides, Mapping):
+        return [(str(key), value) for key, value in overrides.items()]
+    pairs = []
+    for text in [overrides] if isinstance(overrides, str) else overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f"--set: expected key=value, received {text!r}.")
+        pairs.append((key.strip(), load_yaml(value, f"--set {key}")))
+    return pairs
+
+
 # Types: values from YAML against the annotations of dataclasses and functions.
 
 

@@ -1,0 +1,16 @@
+"""Supervised tasks that train a torso, by name. Adding one is a file and a line in `TASKS`."""
+
+from rlzoo.tasks.base import Examples, Problem, Task
+from rlzoo.tasks.mnist import MNIST
+from rlzoo.tasks.predict import Predict
+from rlzoo.tasks.recall import Recall
+from rlzoo.tasks.reconstruct import Reconstruct
+
+TASKS: dict[str, type] = {
+    "mnist": MNIST,
+    "recall": Recall,
+    "reconstruct": Reconstruct,
+    "predict": Predict,
+}
+
+__all__ = ["TASKS", "Examples", "Problem", "Task"]

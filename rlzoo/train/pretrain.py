@@ -1,0 +1,472 @@
+"""Supervised pretraining: a torso learns a task by ordinary Keras `fit`, ready for an agent.
+
+Every epoch is one call of `fit`, seeded by its number, and ends with a checkpoint: a run that was
+stopped goes on from its last whole epoch as if nothing had happened.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import yaml
+
+from rlzoo import networks
+from rlzoo.networks import TORSOS
+from rlzoo.tasks import TASKS, Problem, Task
+from rlzoo.train import checkpoint, files, logs, pictures
+from rlzoo.train.build import stream
+from rlzoo.train.config import filled, make_torso
+from rlzoo.train.plain import assignments, fill, load_yaml, merge, read_text, short, typed
+from rlzoo.train.session import Interrupted, Stop
+from rlzoo.types import ObsSpec, nearest
+
+_DATA, _TORSO, _HEAD, _EPOCHS = 0, 1, 2, 3  # streams of randomness
+
+
+class PretrainConfig(NamedTuple):
+    """What a pretraining run is told to do."""
+
+    name: str  # in TASKS
+    task: Task  # its settings
+    seed: int
+
+    def plain(self) -> dict[str, Any]:
+        """Returns it as `config.yaml` holds it."""
+        return {"task": self.name, "seed": self.seed, **dataclasses.asdict(self.task)}  # pyright: ignore
+
+
+class Pretrained:
+    """A pretraining run that has ended.
+
+    Attributes:
+        dir: its folder.
+        model: the Keras model that was trained, with its best weights.
+        torso: the part that agents take: `rlzoo.train("dqn", env, torso=run.torso)`.
+        summary: what `summary.json` holds.
+    """
+
+    def __init__(self, run_dir: Path, model: keras.Model, torso: keras.Layer, summary: dict):
+        self.dir = run_dir
+        self.model = model
+        self.torso = torso
+        self.summary = summary
+
+
+def pretrain(
+    task: str | None = None,
+    *,
+    torso: str | Mapping[str, Any] | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    config: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    quiet: bool = False,
+    **settings: Any,
+) -> Pretrained:
+    """Trains a torso on a supervised task and returns the finished run.
+
+    Args:
+        task: a name in `rlzoo.tasks.TASKS`.
+        torso: a name such as "conv", or {"name": ..., **parameters}.
+        epochs: at most.
+        seed: of the data, the weights and their order; 0 by default.
+        config: a YAML file, for example the `config.yaml` of another run.
+        run_dir: the folder for results; by default runs/pretrain/<task>/<date-time>-s<seed>.
+        overrides: settings such as {"learning_rate": 1e-3, "torso.size": 64}.
+        quiet: show nothing.
+        **settings: the task's own, such as `data="mnist.npz"`; None leaves the default.
+
+    Raises:
+        ValueError: what was asked for, or the data, is unknown, wrong or does not fit together.
+        Interrupted: Ctrl-C or SIGTERM, after saving.
+    """
+    flags = {"torso": torso, "epochs": epochs, "seed": seed, **settings}
+    resolved = resolve(task, file=config, overrides=overrides, **flags)
+    path = Path(run_dir) if run_dir is not None else _new_run_dir(resolved)
+    try:
+        with files.lock(path):
+            if (path / "config.yaml").exists():
+                raise ValueError(
+                    f"{path} holds a run already. Take another --run-dir, or go on with it: "
+                    f"rlzoo resume {path}"
+                )
+            return _train(path, resolved, quiet)
+    finally:  # a run that could not start leaves no folders behind
+        with contextlib.suppress(OSError):
+            path.rmdir()
+            if run_dir is None:
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
+
+
+def resume_pretraining(
+    run_dir: str | Path, *, epochs: int | None = None, quiet: bool = False
+) -> Pretrained:
+    """Goes on with a pretraining run from its last whole epoch.
+
+    Args:
+        run_dir: the folder of the run.
+        epochs: a new number of epochs in all; by default the run's own.
+        quiet: show nothing.
+    """
+    path = Path(run_dir)
+    config = load_config(path)
+    if epochs is not None:
+        config = config._replace(task=dataclasses.replace(config.task, epochs=epochs))  # pyright: ignore
+    with files.lock(path):
+        return _train(path, config, quiet)
+
+
+def is_pretraining(run_dir: str | Path) -> bool:
+    """Tells whether a folder is that of a pretraining run."""
+    path = Path(run_dir) / "config.yaml"
+    if not path.is_file():
+        return False
+    values = load_yaml(read_text(path), str(path))
+    return isinstance(values, dict) and "task" in values
+
+
+def resolve(
+    name: str | None = None,
+    *,
+    file: str | Path | None = None,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    **flags: Any,
+) -> PretrainConfig:
+    """Returns a run's complete configuration: defaults < file < flags < overrides.
+
+    Raises:
+        ValueError: for anything unknown, of the wrong type or out of range.
+    """
+    values = _read(Path(file)) if file is not None else {}
+    if name and values.get("task", name) != name:
+        raise ValueError(f"{file} configures the task {values['task']!r}, received {name!r}.")
+    name = name or values.get("task")
+    if name is None:
+        raise ValueError(f"A task is missing. Known: {', '.join(sorted(TASKS))}.")
+    if name not in TASKS:
+        raise ValueError(f"Unknown task {name!r}. {nearest(name, TASKS)}")
+    given = {key: value for key, value in flags.items() if value is not None}
+    layers = [values, given, *({key: value} for key, value in assignments(overrides))]
+    defaults = TASKS[name]()
+    merged: dict[str, Any] = {"torso": defaults.torso}
+    for layer in layers:
+        for key, value in layer.items():
+            head, _, part = key.partition(".")
+            if head == "torso" and part:
+                key, value = head, {part: value}
+            elif key == "torso" and not isinstance(value, Mapping):
+                value = {"name": value}
+            merged = merge(merged, {key: value})
+    seed = typed(merged.pop("seed", 0), int, "seed")
+    if not 0 <= seed < 2**62:
+        raise ValueError(f"seed: expected 0 to 2**62 - 1, received {seed}.")
+    merged.pop("task", None)
+    merged["torso"] = filled(merged["torso"], TORSOS, "torso")
+    task = TASKS[name](**fill(TASKS[name], merged, also=("seed",)))
+    return PretrainConfig(name, task, seed)
+
+
+def load_config(run_dir: Path) -> PretrainConfig:
+    """Returns the configuration of a pretraining run."""
+    return resolve(file=run_dir)
+
+
+def build_model(problem: Problem, torso: keras.Layer, seed: int) -> keras.Model:
+    """Returns the Keras model from a problem's inputs to its outputs, around a torso.
+
+    A recurrent torso walks along a sequence; any other one takes it in as a whole.
+
+    Raises:
+        ValueError: the torso and the problem do not fit together.
+    """
+    recurrent = networks.is_recurrent(torso)
+    if recurrent and not problem.sequence:
+        raise ValueError(
+            "A recurrent torso reads sequences, and the inputs of this task are none. "
+            "Use --torso dense or conv."
+        )
+    if problem.per_step and not recurrent:
+        raise ValueError(
+            "This task asks for an answer at every step of a sequence, which only a recurrent "
+            "torso gives. Use --torso lstm, gru or rnn."
+        )
+    spec = problem.obs
+    inputs = {"obs": keras.Input(spec.obs_shape, dtype=spec.obs_dtype, name="obs")}
+    for name, array in problem.train.inputs.items():
+        if name != "obs":
+            inputs[name] = keras.Input(array.shape[1:], dtype=str(array.dtype), name=name)
+    features = networks.Preprocess(spec.num_states, name="preprocess")(inputs["obs"])
+    if problem.augment is not None:
+        features = problem.augment()(features)
+    if recurrent:
+        walk = keras.layers.RNN(torso, return_sequences=problem.per_step, name="walk")
+        features = walk(features)
+    else:
+        features = torso(features)
+        if len(features.shape) > 2:
+            features = keras.layers.Flatten(name="features")(features)
+    extras = [value for name, value in inputs.items() if name != "obs"]
+    outputs = problem.head(seed)([features, *extras] if extras else features)
+    return keras.Model(inputs, outputs)
+
+
+def step_spec(problem: Problem, torso: keras.Layer) -> ObsSpec:
+    """Returns the inputs of the torso itself: one step of a sequence if it is recurrent."""
+    if networks.is_recurrent(torso):
+        return problem.obs._replace(obs_shape=problem.obs.obs_shape[1:])
+    return problem.obs
+
+
+def named_arrays(model: keras.Model, torso: keras.Layer) -> dict[str, Any]:
+    """Returns the variables of a model by name: `torso/i`, and `rest/i` for all others."""
+    own = {id(variable) for variable in torso.variables}
+    rest = [variable for variable in model.variables if id(variable) not in own]
+    return {
+        **{f"torso/{i}": variable for i, variable in enumerate(torso.variables)},
+        **{f"rest/{i}": variable for i, variable in enumerate(rest)},
+    }
+
+
+def _train(run_dir: Path, config: PretrainConfig, quiet: bool) -> Pretrained:
+    task = config.task
+    problem = task.problem(stream(config.seed, _DATA) % 2**31)
+    keras.utils.set_random_seed(stream(config.seed, _EPOCHS))
+    torso = make_torso(task.torso, stream(config.seed, _TORSO) % 2**31)
+    model = build_model(problem, torso, stream(config.seed, _HEAD) % 2**31)
+    batches = -(-len(problem.train.targets) // task.batch_size)
+    schedule = keras.optimizers.schedules.CosineDecay(task.learning_rate, task.epochs * batches)
+    optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0)
+    optimizer.build(model.trainable_variables)
+    # Neither the layers that augment images nor the gradient of pooling do well under XLA.
+    jit = problem.augment is None and (networks.is_recurrent(torso) or task.torso["name"] != "conv")
+    metrics = list(problem.metrics)
+    model.compile(optimizer, problem.loss, metrics=metrics, jit_compile=jit)
+    with (
+        Stop() as stop,
+        logs.RunLog(
+            run_dir, task.epochs * batches, quiet=quiet, start_step=_epochs_done(run_dir) * batches
+        ) as log,
+    ):
+        with files.replacing(run_dir / "config.yaml") as file:
+            yaml.safe_dump(_yaml(config.plain()), file, sort_keys=False)
+        stop.message = log.message
+        session = _Session(run_dir, config, problem, model, torso, log, stop)
+        session.run()
+        return Pretrained(run_dir, model, torso, session.finish())
+
+
+class _Session:
+    """One stretch of pretraining, from a start or a checkpoint to the end or an interruption."""
+
+    def __init__(self, run_dir, config, problem, model, torso, log, stop):
+        self.run_dir: Path = run_dir
+        self.config: PretrainConfig = config
+        self.problem: Problem = problem
+        self.model: keras.Model = model
+        self.torso: keras.Layer = torso
+        self.log: logs.RunLog = log
+        self.stop: Stop = stop
+        self.epoch = 0  # whole epochs done
+        self.best = (np.inf, 0)  # validation loss and epoch
+        self.seconds = 0.0  # in `fit`, also in earlier sessions
+        self.batches = -(-len(problem.train.targets) // config.task.batch_size)
+        self._restore()
+
+    def run(self) -> None:
+        """Trains until the last epoch, or until the validation loss no longer falls."""
+        task = self.config.task
+        count = sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
+        self.log.message(
+            f"Pretraining {task.torso['name']} on {self.config.name}: "
+            f"{len(self.problem.train.targets):,} examples, {count:,} weights. The first epoch "
+            "begins with compiling ..."
+        )
+        while self.epoch < task.epochs and self.epoch - self.best[1] < task.patience:
+            figures = self._fit_epoch()
+            if self.stop.signal:
+                where = f"in epoch {self.epoch + 1}"
+                raise Interrupted(self.run_dir, where, self.stop.signal)
+            self.epoch += 1
+            step = self.epoch * self.batches
+            self.log.scalars(step, figures)
+            if not all(map(np.isfinite, figures.values())):
+                raise FloatingPointError(
+                    f"The loss became NaN or infinite in epoch {self.epoch}. The checkpoint of the "
+                    "epoch before is good. A lower learning_rate may help."
+                )
+            if figures["loss/validation"] < self.best[0]:
+                self.best = (figures["loss/validation"], self.epoch)
+                self._save(named_arrays(self.model, self.torso), best=True)
+            shown = ", ".join(f"{tag} {value:.4g}" for tag, value in figures.items())
+            self.log.message(f"Epoch {self.epoch}/{task.epochs}: {shown}")
+            optimizer = networks.named_variables("optimizer", self.model.optimizer)
+            self._save({**named_arrays(self.model, self.torso), **optimizer}, best=False)
+
+    def finish(self) -> dict[str, Any]:
+        """Tests the best weights, leaves them in the model; returns the summary."""
+        variables = named_arrays(self.model, self.torso)
+        arrays, meta, _ = checkpoint.load(self.run_dir / "checkpoints", best=True)
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        figures, outputs = self._test()
+        summary = {
+            "run_dir": str(self.run_dir),
+            "task": self.config.name,
+            "torso": self.config.task.torso["name"],
+            "seed": self.config.seed,
+            "epochs": self.epoch,
+            "best_epoch": self.best[1],
+            "examples": len(self.problem.train.targets),
+            "seconds": round(self.seconds, 3),
+            "validation_loss": self.best[0],
+            **{f"test_{name}": value for name, value in figures.items()},
+            "versions": meta["versions"],
+        }
+        if self.problem.classes:
+            self._draw(outputs)
+        flat = {key: str(value) for key, value in self.config.plain().items()}
+        self.log.hparams(flat, {f"test/{name}": value for name, value in figures.items()})
+        self.log.close()
+        logs.write_summary(self.run_dir, summary)
+        pictures.draw_learning(self.run_dir, f"{summary['torso']} on {summary['task']}")
+        return summary
+
+    def _fit_epoch(self) -> dict[str, float]:
+        started = time.perf_counter()
+        keras.utils.set_random_seed(stream(self.config.seed, _EPOCHS + 1 + self.epoch))
+        train, validation = self.problem.train, self.problem.validation
+        history = self.model.fit(
+            train.inputs,
+            train.targets,
+            batch_size=self.config.task.batch_size,
+            initial_epoch=self.epoch,
+            epochs=self.epoch + 1,
+            validation_data=(validation.inputs, validation.targets),
+            verbose=0,
+            callbacks=[_Watch(self)],
+        ).history
+        self.seconds += time.perf_counter() - started
+        figures = {}
+        for name, values in history.items():
+            kind = "validation" if name.startswith("val_") else "train"
+            figures[f"{name.removeprefix('val_')}/{kind}"] = float(values[-1])
+        return figures
+
+    def _test(self) -> tuple[dict[str, float], np.ndarray]:
+        test = self.problem.test
+        size = self.config.task.batch_size
+        found = self.model.evaluate(
+            test.inputs, test.targets, batch_size=size, verbose=0, return_dict=True
+        )
+        figures = {name: float(value) for name, value in found.items()}
+        outputs = self.model.predict(test.inputs, batch_size=size, verbose=0)
+        if self.problem.figures is not None:
+            figures |= self.problem.figures(outputs, test)
+        return figures, outputs
+
+    def _draw(self, outputs: np.ndarray) -> None:
+        test, classes = self.problem.test, self.problem.classes
+        step = self.epoch * self.batches
+        found = outputs.argmax(-1)
+        path = pictures.draw_confusion(self.run_dir, test.targets, found, classes)
+        self.log.picture(step, "test/confusion", path)
+        images = test.inputs["obs"]
+        if images.dtype == np.uint8 and images.ndim >= 3:
+            path = pictures.draw_mistakes(self.run_dir, images, test.targets, outputs, classes)
+            self.log.picture(step, "test/mistakes", path)
+
+    def _save(self, variables: Mapping[str, Any], best: bool) -> None:
+        spec = step_spec(self.problem, self.torso)
+        meta = {
+            "task": self.config.name,
+            "config": self.config.plain(),
+            "obs": spec._asdict(),
+            "torso": self.config.task.torso,
+            "input": self.problem.obs._asdict(),
+            "sequence": self.problem.sequence,
+            "classes": self.problem.classes,
+            "epoch": self.epoch,
+            "best": self.best,
+            "seconds": self.seconds,
+        }
+        arrays = {name: np.asarray(variable) for name, variable in variables.items()}
+        folder = self.run_dir / "checkpoints"
+        self.log.flush()
+        checkpoint.save(folder, self.epoch * self.batches, arrays, meta, best=best)
+
+    def _restore(self) -> None:
+        folder = self.run_dir / "checkpoints"
+        if not checkpoint.checkpoints(folder):
+            return
+        optimizer = networks.named_variables("optimizer", self.model.optimizer)
+        variables = {**named_arrays(self.model, self.torso), **optimizer}
+        template = {
+            name: (tuple(v.shape), keras.backend.standardize_dtype(v.dtype))
+            for name, v in variables.items()
+        }
+        arrays, meta, _ = checkpoint.load(folder, template)
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        self.epoch = int(meta["epoch"])
+        self.best = (float(meta["best"][0]), int(meta["best"][1]))
+        self.seconds = float(meta["seconds"])
+        self.log.message(f"Going on after epoch {self.epoch}.")
+
+
+def _epochs_done(run_dir: Path) -> int:
+    if not checkpoint.checkpoints(run_dir / "checkpoints"):
+        return 0
+    return int(checkpoint.load(run_dir / "checkpoints", only="none/")[1]["epoch"])
+
+
+class _Watch(keras.callbacks.Callback):
+    """Shows progress, and ends an epoch that is to be stopped."""
+
+    def __init__(self, session: _Session):
+        super().__init__()
+        self._session = session
+        self._step = session.epoch * session.batches
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Counts the gradient step."""
+        self._step += 1
+        self._session.log.progress(self._step, lambda: {"loss": float((logs or {}).get("loss", 0))})
+        if self._session.stop.signal:
+            self.model.stop_training = True  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    path = path / "config.yaml" if path.is_dir() else path
+    values = load_yaml(read_text(path), str(path))
+    if not isinstance(values, dict) or not isinstance(values.get("task"), str):
+        raise ValueError(
+            f"{path}: expected the configuration of a pretraining run, with 'task: mnist' or the "
+            f"like, received {short(values)}."
+        )
+    return values
+
+
+def _yaml(value: Any) -> Any:
+    """Returns tuples as lists, which plain YAML has."""
+    if isinstance(value, dict):
+        return {key: _yaml(item) for key, item in value.items()}
+    return [_yaml(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _new_run_dir(config: PretrainConfig) -> Path:
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path("runs") / "pretrain" / config.name
+    path = folder / f"{now}-s{config.seed}"
+    for count in range(2, 1000):
+        if not path.exists():
+            break
+        path = folder / f"{now}-s{config.seed}-{count}"
+    return path

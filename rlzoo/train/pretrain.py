@@ -4,7 +4,6 @@ Every epoch is one call of `fit`, seeded by its number, and ends with a checkpoi
 stopped goes on from its last whole epoch as if nothing had happened.
 """
 
-import contextlib
 import dataclasses
 import datetime
 import time
@@ -20,7 +19,7 @@ from rlzoo import networks
 from rlzoo.networks import TORSOS
 from rlzoo.tasks import TASKS, Problem, Task
 from rlzoo.train import checkpoint, files, logs, pictures
-from rlzoo.train.build import stream
+from rlzoo.train.build import assign, stream
 from rlzoo.train.config import filled, make_torso
 from rlzoo.train.plain import assignments, fill, load_yaml, merge, read_text, short, typed
 from rlzoo.train.session import Interrupted, Stop
@@ -99,11 +98,7 @@ def pretrain(
                 )
             return _train(path, resolved, quiet)
     finally:  # a run that could not start leaves no folders behind
-        with contextlib.suppress(OSError):
-            path.rmdir()
-            if run_dir is None:
-                path.parent.rmdir()
-                path.parent.parent.rmdir()
+        files.remove_empty(path, parents=0 if run_dir is not None else 3)
 
 
 def resume_pretraining(
@@ -113,7 +108,8 @@ def resume_pretraining(
 
     Args:
         run_dir: the folder of the run.
-        epochs: a new number of epochs in all; by default the run's own.
+        epochs: a new number of epochs in all, over which the learning rate falls from now on; by
+            default the run's own.
         quiet: show nothing.
     """
     path = Path(run_dir)
@@ -146,9 +142,10 @@ def resolve(
         ValueError: for anything unknown, of the wrong type or out of range.
     """
     values = _read(Path(file)) if file is not None else {}
-    if name and values.get("task", name) != name:
-        raise ValueError(f"{file} configures the task {values['task']!r}, received {name!r}.")
-    name = name or values.get("task")
+    found = values.pop("task", name)
+    if name and found != name:
+        raise ValueError(f"{file} configures the task {found!r}, received {name!r}.")
+    name = name or found
     if name is None:
         raise ValueError(f"A task is missing. Known: {', '.join(sorted(TASKS))}.")
     if name not in TASKS:
@@ -159,16 +156,15 @@ def resolve(
     merged: dict[str, Any] = {"torso": defaults.torso}
     for layer in layers:
         for key, value in layer.items():
-            head, _, part = key.partition(".")
-            if head == "torso" and part:
-                key, value = head, {part: value}
-            elif key == "torso" and not isinstance(value, Mapping):
+            key, *path = key.split(".") if key.startswith("torso.") else [key]
+            for part in reversed(path):
+                value = {part: value}
+            if key == "torso" and not isinstance(value, Mapping):
                 value = {"name": value}
             merged = merge(merged, {key: value})
     seed = typed(merged.pop("seed", 0), int, "seed")
     if not 0 <= seed < 2**62:
         raise ValueError(f"seed: expected 0 to 2**62 - 1, received {seed}.")
-    merged.pop("task", None)
     merged["torso"] = filled(merged["torso"], TORSOS, "torso")
     task = TASKS[name](**fill(TASKS[name], merged, also=("seed",)))
     return PretrainConfig(name, task, seed)
@@ -315,16 +311,14 @@ class _Session:
         )
         while self.epoch < task.epochs and self.epoch - self.best[1] < task.patience:
             figures = self._fit_epoch()
-            if self.stop.signal:
-                where = f"in epoch {self.epoch + 1}"
-                raise Interrupted(self.run_dir, where, self.stop.signal)
             self.epoch += 1
             step = self.epoch * self.batches
             self.log.scalars(step, figures)
             if not all(map(np.isfinite, figures.values())):
+                before = "The checkpoint of the epoch before is good. " if self.epoch > 1 else ""
                 raise FloatingPointError(
-                    f"The loss became NaN or infinite in epoch {self.epoch}. The checkpoint of the "
-                    "epoch before is good. A lower learning_rate may help."
+                    f"The loss became NaN or infinite in epoch {self.epoch}. {before}"
+                    "A lower learning_rate may help."
                 )
             if figures["loss/validation"] < self.best[0]:
                 self.best = (figures["loss/validation"], self.epoch)
@@ -333,13 +327,23 @@ class _Session:
             self.log.message(f"Epoch {self.epoch}/{task.epochs}: {shown}")
             optimizer = networks.named_variables("optimizer", self.model.optimizer)
             self._save({**named_arrays(self.model, self.torso), **optimizer}, best=False)
+            self.check_stop(f"after epoch {self.epoch}")
+        if self.epoch < task.epochs:
+            self.log.message(
+                f"Stopped early: no better validation loss since epoch {self.best[1]} "
+                f"(patience {task.patience})."
+            )
+
+    def check_stop(self, where: str) -> None:
+        """Raises `Interrupted` if a signal has asked for it."""
+        if self.stop.signal:
+            raise Interrupted(self.run_dir, where, self.stop.signal)
 
     def finish(self) -> dict[str, Any]:
         """Tests the best weights, leaves them in the model; returns the summary."""
         variables = named_arrays(self.model, self.torso)
         arrays, meta, _ = checkpoint.load(self.run_dir / "checkpoints", best=True)
-        for name, variable in variables.items():
-            variable.assign(arrays[name])
+        assign(variables, arrays)
         figures, outputs = self._test()
         summary = {
             "run_dir": str(self.run_dir),
@@ -437,8 +441,7 @@ class _Session:
             for name, v in variables.items()
         }
         arrays, meta, _ = checkpoint.load(folder, template)
-        for name, variable in variables.items():
-            variable.assign(arrays[name])
+        assign(variables, arrays)
         self.epoch = int(meta["epoch"])
         self.best = (float(meta["best"][0]), int(meta["best"][1]))
         self.seconds = float(meta["seconds"])
@@ -452,19 +455,21 @@ def _epochs_done(run_dir: Path) -> int:
 
 
 class _Watch(keras.callbacks.Callback):
-    """Shows progress, and ends an epoch that is to be stopped."""
+    """Shows progress, and breaks off an epoch that is to be stopped."""
 
     def __init__(self, session: _Session):
         super().__init__()
         self._session = session
         self._step = session.epoch * session.batches
 
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Stops here if asked to, not after a step: it may have been the last of the epoch."""
+        self._session.check_stop(f"in epoch {self._session.epoch + 1}, which will begin anew")
+
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Counts the gradient step."""
         self._step += 1
         self._session.log.progress(self._step, lambda: {"loss": float((logs or {}).get("loss", 0))})
-        if self._session.stop.signal:
-            self.model.stop_training = True  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def _read(path: Path) -> dict[str, Any]:

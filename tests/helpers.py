@@ -227,7 +227,9 @@ class PortEnvs:
 def save_digits(path, train: int = 12, test: int = 4):
     """Writes so many embedded digits of each class to an npz file, and returns its path."""
     parts = {}
-    for name, images, count in zip(("train", "test"), embedded_digits(), (train, test)):
+    for name, images, count in zip(
+        ("train", "test"), embedded_digits(), (train, test), strict=True
+    ):
         parts[f"x_{name}"] = images.images[: 10 * count]  # they come class after class, in turns
         parts[f"y_{name}"] = images.labels[: 10 * count]
     np.savez(path, **parts)

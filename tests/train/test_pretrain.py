@@ -357,7 +357,7 @@ def test_a_pretraining_run_is_no_agent(use, digits_run):
 
 
 def test_there_is_nothing_to_resume(tmp_path):
-    with pytest.raises(ValueError, match="There is no file .*config.yaml"):
+    with pytest.raises(ValueError, match=r"There is no file .*config.yaml"):
         rlzoo.resume_pretraining(tmp_path / "nothing")
     assert not list(tmp_path.iterdir())
 

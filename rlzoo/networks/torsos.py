@@ -4,12 +4,16 @@ Any Keras layer or model is a torso; any Keras RNN cell (a layer with a `state_s
 recurrent one. Each function here builds one by its parameters; `TORSOS` names them.
 """
 
+import inspect
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
+from rlzoo.types import nearest
+
 _NATURE = (32, 8, 4), (64, 4, 2), (64, 3, 1)  # filters, kernel, stride; Mnih et al. 2015
-_SMALL = (16, 3, 1), (32, 3, 1)  # for images of about 10x10 to 28x28
 
 
 def initializer(name: str, gain: float = math.sqrt(2.0), seed: int | None = None):
@@ -57,6 +61,8 @@ def conv(
     variant: str = "nature",
     size: int | None = None,
     activation: str = "relu",
+    filters: tuple[int, ...] = (16, 32),
+    stride: int = 1,
     max_pool: bool = False,
     init: str = "he",
     seed: int | None = None,
@@ -67,24 +73,29 @@ def conv(
         variant: `nature` (Mnih et al. 2015, for about 84x84) or `small` (for 10x10 to 28x28).
         size: units of the dense layer; by default 512 for nature, 128 for small.
         activation: any Keras activation.
+        filters: of each 3x3 convolution of the small variant.
+        stride: of the same; 2 halves the image at each, and costs an agent less than pooling.
         max_pool: halve the image after each convolution of the small variant.
         init: kernel initialiser: he, orthogonal or glorot.
         seed: of the initialisers.
     """
     if variant not in ("nature", "small"):
         raise ValueError(f"conv expects variant 'nature' or 'small', received {variant!r}.")
-    stages = _NATURE if variant == "nature" else _SMALL
+    if stride < 1:
+        raise ValueError(f"conv expects a stride of at least 1, received {stride}.")
+    small = tuple((count, 3, stride) for count in _sizes("filters", filters))
+    stages = _NATURE if variant == "nature" else small
     smallest = 1
-    for _, kernel, stride in reversed(stages):
+    for _, kernel, step in reversed(stages):
         smallest = (2 * smallest - 1 if max_pool else smallest) - 1
-        smallest = smallest * stride + kernel
+        smallest = smallest * step + kernel
     layers: list[keras.Layer] = [ImageChannels(smallest, name="channels")]
-    for i, (filters, kernel, stride) in enumerate(stages):
+    for i, (count, kernel, step) in enumerate(stages):
         layers.append(
             keras.layers.Conv2D(
-                filters,
+                count,
                 kernel,
-                stride,
+                step,
                 activation=activation,
                 kernel_initializer=initializer(init, seed=_offset(seed, i)),
                 name=f"conv_{i}",
@@ -106,16 +117,17 @@ def conv(
 
 def lstm(
     units: int = 64,
-    encoder: tuple[int, ...] = (),
+    encoder: tuple[int, ...] | dict = (),
     activation: str = "relu",
     seed: int | None = None,
 ) -> keras.Layer:
-    """Returns an LSTM (Hochreiter & Schmidhuber 1997) behind optional dense layers.
+    """Returns an LSTM (Hochreiter & Schmidhuber 1997) behind an optional encoder.
 
     Args:
         units: size of the memory.
-        encoder: units of the dense layers before it.
-        activation: of the encoder.
+        encoder: what comes before it: the units of dense layers, or another torso with its
+            parameters, such as `{"name": "conv", "variant": "small"}`.
+        activation: of the dense layers, where `encoder` has their units.
         seed: of the initialisers.
     """
     cell = keras.layers.LSTMCell(units, name="lstm", **_recurrent_init(seed))
@@ -124,11 +136,11 @@ def lstm(
 
 def gru(
     units: int = 64,
-    encoder: tuple[int, ...] = (),
+    encoder: tuple[int, ...] | dict = (),
     activation: str = "relu",
     seed: int | None = None,
 ) -> keras.Layer:
-    """Returns a GRU (Cho et al. 2014, arXiv:1406.1078) behind optional dense layers.
+    """Returns a GRU (Cho et al. 2014, arXiv:1406.1078) behind an optional encoder.
 
     The arguments are those of `lstm`.
     """
@@ -136,7 +148,23 @@ def gru(
     return Recurrent(cell, _encoder(encoder, activation, seed), name="gru_torso")
 
 
-TORSOS = {"dense": dense, "conv": conv, "lstm": lstm, "gru": gru}
+def rnn(
+    units: int = 64,
+    encoder: tuple[int, ...] | dict = (),
+    activation: str = "relu",
+    seed: int | None = None,
+) -> keras.Layer:
+    """Returns a plain recurrent layer (Elman 1990), tanh, behind an optional encoder.
+
+    Its gradients vanish over long delays (doi:10.1109/72.279181). The arguments are those of
+    `lstm`.
+    """
+    cell = keras.layers.SimpleRNNCell(units, name="rnn", **_recurrent_init(seed))
+    return Recurrent(cell, _encoder(encoder, activation, seed), name="rnn_torso")
+
+
+ENCODERS = {"dense": dense, "conv": conv}  # what may stand before a recurrent layer
+TORSOS = {**ENCODERS, "lstm": lstm, "gru": gru, "rnn": rnn}
 
 
 @keras.saving.register_keras_serializable("rlzoo")
@@ -233,8 +261,21 @@ def is_recurrent(torso: keras.Layer) -> bool:
     return hasattr(torso, "state_size")
 
 
-def _encoder(sizes, activation: str, seed: int | None) -> keras.Layer | None:
-    return dense(sizes, activation, seed=_offset(seed, 100)) if sizes else None
+def _encoder(
+    encoder: tuple[int, ...] | Mapping[str, Any], activation: str, seed: int | None
+) -> keras.Layer | None:
+    seed = _offset(seed, 100)
+    if not isinstance(encoder, Mapping):
+        return dense(encoder, activation, seed=seed) if encoder else None
+    params = dict(encoder)
+    name = params.pop("name", None)
+    if not isinstance(name, str) or name not in ENCODERS:
+        raise ValueError(f"Unknown encoder {name!r}. {nearest(str(name), ENCODERS)}")
+    known = inspect.signature(ENCODERS[name]).parameters
+    for key in params:
+        if key not in known:
+            raise ValueError(f"Unknown setting encoder.{key}. {nearest(str(key), known)}")
+    return ENCODERS[name](**{"seed": seed, **params})
 
 
 def _recurrent_init(seed: int | None) -> dict:

@@ -16,7 +16,7 @@ SHORT = {
     "checkpoint_every": 100,
     "log_every": 50,
 }
-DIGITS = {"batch_size": 16, "torso.size": 8, "epochs": 3}  # with augmentation
+DIGITS = {"batch_size": 16, "torso.filters": [4, 4], "torso.size": 8, "epochs": 3}  # augmented
 
 
 @pytest.fixture(scope="session")

@@ -186,6 +186,6 @@ def test_ctrl_c_ends_with_130(data, tmp_path, monkeypatch, capfd):
     run_dir = tmp_path / "run"
     line = f"pretrain mnist --data {data} {QUICK} --run-dir {run_dir} --json"
     shown = error(line, capfd, code=130)
-    assert "in epoch 1, which will begin anew; everything is saved" in shown
+    assert "Interrupted in epoch 1; saved up to epoch 0. " in shown
     assert shown.endswith(f"rlzoo resume {run_dir}")
     assert not (run_dir / "run.lock").exists() and (run_dir / "config.yaml").exists()

@@ -134,7 +134,7 @@ def test_a_run_tells_what_pictures_show(digits_run, tmp_path):
     for file, image in zip(files, images, strict=True):
         Image.fromarray(image).save(file)
     found = predict_images(digits_run.dir, files)
-    logits = digits_run.model({"obs": images}, training=False).numpy()
+    logits = digits_run.model({"obs": images}).numpy()
     odds = np.exp(logits - logits.max(-1, keepdims=True))
     for answer, file, row in zip(found, files, odds / odds.sum(-1, keepdims=True), strict=True):
         assert answer["file"] == str(file)
@@ -152,7 +152,7 @@ def test_a_network_that_reads_row_by_row(digits, tmp_path):
     image = embedded_digits()[1].images[0]
     Image.fromarray(image).save(tmp_path / "digit.png")
     found = predict_images(run.dir, [tmp_path / "digit.png"])[0]
-    logits = run.model({"obs": image[None]}, training=False).numpy()[0]
+    logits = run.model({"obs": image[None]}).numpy()[0]
     odds = np.exp(logits - logits.max())
     np.testing.assert_allclose(list(found["probabilities"].values()), odds / odds.sum(), atol=1e-5)
 

@@ -113,7 +113,7 @@ def test_the_best_weights_are_tested_and_handed_over(digits_run):
     for name, variable in named_arrays(digits_run.model, digits_run.torso).items():
         assert np.asarray(variable).tobytes() == arrays[name].tobytes(), name
     test = embedded_digits()[1]
-    logits = digits_run.model({"obs": test.images[:40]}, training=False).numpy()
+    logits = digits_run.model({"obs": test.images[:40]}).numpy()
     right = (logits.argmax(-1) == test.labels[:40]).mean()
     assert digits_run.summary["test_accuracy"] == pytest.approx(right)
     assert {name.split("/")[0] for name in arrays} == {"torso", "head", "rest"}
@@ -165,8 +165,13 @@ def stop_at(monkeypatch, step: int, number: int) -> None:
 @pytest.mark.parametrize(
     ("number", "step", "epoch", "where"),
     [
-        (signal.SIGTERM, 10, 1, "in epoch 2, which will begin anew"),
-        (signal.SIGINT, 14, 2, "after epoch 2"),  # its last step: the epoch counts
+        (signal.SIGTERM, 10, 1, "in epoch 2; saved up to epoch 1"),
+        (
+            signal.SIGINT,
+            14,
+            2,
+            "after epoch 2; saved up to epoch 2",
+        ),  # its last step: the epoch counts
     ],
 )
 def test_stopped_and_resumed(number, step, epoch, where, digits, digits_run, tmp_path, monkeypatch):
@@ -174,7 +179,7 @@ def test_stopped_and_resumed(number, step, epoch, where, digits, digits_run, tmp
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patch:
         stop_at(patch, step, number)
-        with pytest.raises(rlzoo.Interrupted, match=rf"{where};.*rlzoo resume") as caught:
+        with pytest.raises(rlzoo.Interrupted, match=rf"{where}\. .*rlzoo resume") as caught:
             digit_run(digits, tmp_path)
     assert caught.value.exit_code == 128 + number
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -245,7 +250,7 @@ def test_divergence_stops_a_run_and_the_last_checkpoint_is_good(overfitted, tmp_
     config |= {"learning_rate": 1e38, "patience": 50}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     epoch = overfitted.summary["epochs"]
-    message = rf"NaN or infinite in epoch {epoch + 1}\. The checkpoint of the epoch before is good"
+    message = rf"NaN or infinite in epoch {epoch + 1}\. The checkpoint of epoch {epoch} is good"
     with pytest.raises(FloatingPointError, match=message):
         rlzoo.resume_pretraining(folder, quiet=True)
     arrays, meta = saved(folder)

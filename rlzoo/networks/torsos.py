@@ -64,6 +64,7 @@ def conv(
     filters: tuple[int, ...] = (16, 32),
     stride: int = 1,
     max_pool: bool = False,
+    layer_norm: bool = False,
     init: str = "he",
     seed: int | None = None,
 ) -> keras.Layer:
@@ -76,6 +77,8 @@ def conv(
         filters: of each 3x3 convolution of the small variant.
         stride: of the same; 2 halves the image at each, and costs an agent less than pooling.
         max_pool: halve the image after each convolution of the small variant.
+        layer_norm: normalise the features before the last activation, so that a new head starts
+            from values of a known size, however long the torso was trained.
         init: kernel initialiser: he, orthogonal or glorot.
         seed: of the initialisers.
     """
@@ -103,14 +106,13 @@ def conv(
         )
         if max_pool:
             layers.append(keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{i}"))
+    kernel = initializer(init, seed=_offset(seed, len(layers)))
+    units = size or (512 if variant == "nature" else 128)
     layers += [
         keras.layers.Flatten(name="flatten"),
-        keras.layers.Dense(
-            size or (512 if variant == "nature" else 128),
-            activation=activation,
-            kernel_initializer=initializer(init, seed=_offset(seed, len(layers))),
-            name="dense",
-        ),
+        keras.layers.Dense(units, kernel_initializer=kernel, name="dense"),
+        *([keras.layers.LayerNormalization(name="norm")] if layer_norm else []),
+        keras.layers.Activation(activation, name="activation"),
     ]
     return keras.Sequential(layers, name="conv_torso")
 

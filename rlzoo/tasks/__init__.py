@@ -1,10 +1,12 @@
 """Supervised tasks that train a torso, by name. Adding one is a file and a line in `TASKS`."""
 
+from rlzoo.tasks.adding import Adding
 from rlzoo.tasks.base import Examples, Problem, Task
 from rlzoo.tasks.recall import Recall
 
 TASKS: dict[str, type] = {
+    "adding": Adding,
     "recall": Recall,
 }
 
-__all__ = ["TASKS", "Examples", "Problem", "Recall", "Task"]
+__all__ = ["TASKS", "Adding", "Examples", "Problem", "Recall", "Task"]

@@ -20,9 +20,20 @@ ALLOWED = {
     "replay": {"ops", "types"},
     "exploration": {"ops", "types"},
     "agents": {"exploration", "replay", "networks", "ops", "types"},
-    "envs": {"ops", "types"},
+    "data": {"types"},
+    "envs": {"data", "ops", "types"},
     "tasks": {"data", "envs", "networks", "ops", "types"},
-    "train": {"agents", "envs", "tasks", "exploration", "replay", "networks", "ops", "types"},
+    "train": {
+        "agents",
+        "data",
+        "envs",
+        "tasks",
+        "exploration",
+        "replay",
+        "networks",
+        "ops",
+        "types",
+    },
     "interop": {"train", "agents", "envs", "exploration", "replay", "networks", "ops", "types"},
     "cli": {"interop", "train", "agents", "envs", "exploration", "networks", "ops", "types"},
     "": {"train"},  # rlzoo/__init__.py
@@ -133,7 +144,8 @@ def test_nothing_unsafe(path):
 def test_light_modules_import_no_tensorflow():
     """Worker processes and the command line's own checks stay cheap."""
     code = (
-        "import sys, rlzoo, rlzoo.types, rlzoo.envs, rlzoo.train, rlzoo.train.config, rlzoo.cli\n"
+        "import sys, rlzoo, rlzoo.types, rlzoo.data, rlzoo.envs\n"
+        "import rlzoo.train, rlzoo.train.config, rlzoo.cli\n"
         "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,55 @@
+"""Texts: what is read, and what is refused."""
+
+import os
+
+import pytest
+
+from rlzoo import data
+
+
+def test_a_text_is_read_as_it_is(tmp_path):
+    path = tmp_path / "verse.txt"
+    path.write_bytes("\ufeffÜber\nallen Gipfeln\r\n".encode())
+    assert data.load_text(path) == data.load_text(str(path)) == "Über\nallen Gipfeln\r\n"
+
+
+def test_the_embedded_text_is_long_and_english():
+    text = data.embedded_text()
+    assert len(text) > 400_000
+    assert text.count(" the ") > 3_000
+    assert text == data.embedded_text()
+
+
+def write_sparse(path, size):
+    with open(path, "wb") as file:
+        file.truncate(size)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "expected a file, found nothing"),
+        (lambda path: path.mkdir(), "expected a file, found something else"),
+        (os.mkfifo, "expected a file, found something else"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_bytes(b" \n\n"), "only blanks"),
+        (lambda path: path.write_bytes(b"caf\xe9 au lait"), "UTF-8 text, found the byte 0xe9 at 3"),
+        (lambda path: write_sparse(path, 50_000_001), "at most 50,000,000 bytes"),
+    ],
+)
+def test_what_is_no_text_is_refused_in_one_line(tmp_path, make, words):
+    path = tmp_path / "text"
+    make(path)
+    with pytest.raises(ValueError, match=words) as caught:
+        data.load_text(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("secret")
+    path.chmod(0)
+    with pytest.raises(ValueError, match="cannot be read: Permission denied"):
+        data.load_text(path)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rlzoo.train.run import Run, resume, train
     from rlzoo.train.seeds import SeedsFailed, resume_seeds, train_seeds
     from rlzoo.train.session import Interrupted
+    from rlzoo.train.torso import load_torso
 
 __all__ = [
     "Interrupted",
@@ -22,6 +23,7 @@ __all__ = [
     "SeedsFailed",
     "evaluate",
     "load",
+    "load_torso",
     "pretrain",
     "record",
     "resume",
@@ -37,6 +39,7 @@ _MODULES = {
     "rlzoo.train.run": ("Run", "resume"),
     "rlzoo.train.seeds": ("SeedsFailed", "resume_seeds", "train_seeds"),
     "rlzoo.train.session": ("Interrupted",),
+    "rlzoo.train.torso": ("load_torso",),
 }
 
 

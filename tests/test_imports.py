@@ -35,7 +35,7 @@ ALLOWED = {
         "types",
     },
     "interop": {"train", "agents", "envs", "exploration", "replay", "networks", "ops", "types"},
-    "cli": {"interop", "train", "agents", "envs", "exploration", "networks", "ops", "types"},
+    "cli": {"interop", "train", "tasks", "agents", "envs", "exploration", "networks", "types"},
     "": {"train"},  # rlzoo/__init__.py
 }
 BANNED_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}

@@ -112,11 +112,11 @@ class REINFORCE:
         self.config = config
         self.exploration = strategy
         self.chunk_length = spec.max_episode_steps
+        value_torso = networks.copy_torso(torso, spec) if config.baseline else None
         head = networks.policy_logits(spec.num_actions, seed)
         self.network = networks.build_network(spec, torso, head)
         self.optimizer = networks.adam(self.network, config.learning_rate)
-        if config.baseline:
-            value_torso = networks.copy_torso(torso)
+        if value_torso is not None:
             self.value_network = networks.build_network(spec, value_torso, networks.value(seed))
             self.value_optimizer = networks.adam(self.value_network, config.value_learning_rate)
 

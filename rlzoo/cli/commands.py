@@ -30,6 +30,10 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         "vector": args.vector,
         "exploration": args.exploration,
         "torso": args.torso,
+        "torso_from": args.torso_from,
+        "freeze": args.freeze,
+        "unfreeze_after": args.unfreeze_after,
+        "torso_lr_scale": args.torso_lr_scale,
         "config": args.config,
         "preset": not args.no_preset,
         "overrides": args.overrides,
@@ -42,14 +46,49 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     return run.train(args.agent, args.env, seed=args.seed, **settings).summary
 
 
+def pretrain(args: argparse.Namespace) -> dict[str, Any]:
+    """Trains a torso on a supervised task, and returns the run's summary."""
+    import_tensorflow()
+    from rlzoo.train import pretrain
+
+    return pretrain.pretrain(
+        args.task,
+        torso=args.torso,
+        epochs=args.epochs,
+        seed=args.seed,
+        config=args.config,
+        run_dir=args.run_dir,
+        overrides=args.overrides,
+        quiet=args.json,
+        data=args.data,
+        download=args.download or None,
+        env=args.env,
+    ).summary
+
+
+def predict(args: argparse.Namespace) -> dict[str, Any]:
+    """Tells what images show."""
+    _check_run(args.run)
+    import_tensorflow()
+    from rlzoo.train.predict import predict_images
+
+    return {"run_dir": args.run, "predictions": predict_images(args.run, args.files)}
+
+
 def resume(args: argparse.Namespace) -> dict[str, Any]:
     """Goes on with a run, or with every seed in a folder, and returns the summary."""
     several = any(Path(args.run).glob("s*/config.yaml"))
     if not several:
         _check_run(args.run)
     import_tensorflow()
-    from rlzoo.train import run, seeds
+    from rlzoo.train import pretrain, run, seeds
 
+    if pretrain.is_pretraining(args.run):
+        if args.steps is not None or args.env is not None:
+            raise ValueError("This is a pretraining run: it takes --epochs, not --steps or --env.")
+        return pretrain.resume_pretraining(args.run, epochs=args.epochs, quiet=args.json).summary
+    if args.epochs is not None:
+        raise ValueError("--epochs is for pretraining runs; this one takes --steps.")
     options = {"steps": args.steps, "env": args.env, "quiet": args.json}
     if several:
         return seeds.resume_seeds(args.run, **options)
@@ -92,7 +131,13 @@ def list_tables(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"Unknown kind {args.kind!r}. {nearest(args.kind, KINDS)}")
     if args.kind != "envs":
         import_tensorflow()
-    tables = {"agents": _agents, "envs": _envs, "torsos": _torsos, "explorations": _explorations}
+    tables = {
+        "agents": _agents,
+        "envs": _envs,
+        "torsos": _torsos,
+        "explorations": _explorations,
+        "tasks": _tasks,
+    }
     return {kind: tables[kind]() for kind in ([args.kind] if args.kind else KINDS)}
 
 
@@ -106,6 +151,8 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
 
 COMMANDS = {
     "train": train,
+    "pretrain": pretrain,
+    "predict": predict,
     "resume": resume,
     "evaluate": evaluate,
     "record": record,
@@ -118,6 +165,11 @@ def show(command: str, result: dict[str, Any]) -> None:
     """Prints a command's result for people, on standard output."""
     if command in ("train", "resume") and "seeds" in result:
         _show_seeds(result)
+    elif "task" in result:
+        _show_pretrained(result)
+    elif command == "predict":
+        for found in result["predictions"]:
+            print(f"{found['file']}: {found['class']} ({100 * found['probability']:.1f} %)")
     elif command in ("train", "resume"):
         run_dir = Path(result["run_dir"])
         for name, prefix in (("best", ""), ("last", "last_")):
@@ -150,6 +202,15 @@ def _show_seeds(result: dict[str, Any]) -> None:
         print(f"{name}: interquartile mean {figures.format(**result[name])}")
     print(f"Results in {result['run_dir']}; the curve of all seeds is curve.png there. See each:")
     print(f"  tensorboard --logdir {result['run_dir']}")
+
+
+def _show_pretrained(result: dict[str, Any]) -> None:
+    run_dir = result["run_dir"]
+    figures = {name: v for name, v in result.items() if name.startswith("test_")}
+    shown = ", ".join(f"{name[5:].replace('_', ' ')} {v:.4g}" for name, v in figures.items())
+    print(f"test set, with the weights of epoch {result['best_epoch']}: {shown}")
+    print(f"Results in {run_dir}. Put the torso to work:")
+    print(f"  rlzoo train AGENT ENV --torso-from {run_dir}")
 
 
 def _returns(result: dict[str, Any], prefix: str = "") -> str:
@@ -214,6 +275,12 @@ def _explorations() -> dict[str, str]:
     from rlzoo.exploration import EXPLORATIONS
 
     return {name: _about(strategy) for name, strategy in EXPLORATIONS.items()}
+
+
+def _tasks() -> dict[str, str]:
+    from rlzoo.tasks import TASKS
+
+    return {name: _about(task) for name, task in TASKS.items()}
 
 
 def _one(entry: Any) -> Any:

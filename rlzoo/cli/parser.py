@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rlzoo.types import nearest
 
-KINDS = ("agents", "envs", "torsos", "explorations")
+KINDS = ("agents", "envs", "torsos", "explorations", "tasks")
 _MOST_SEEDS = 1_000
 
 _EXAMPLES = """\
@@ -16,6 +16,8 @@ examples:
   rlzoo train dqn CartPole-v1 --exploration softmax --set exploration.temperature=0.5
   rlzoo train reinforce rlzoo/Memory-v0 --torso lstm --seeds 0-4
   rlzoo resume runs/CartPole-v1/dqn/20260102-120000-s0
+  rlzoo pretrain mnist
+  rlzoo train dqn rlzoo/DigitBandit-v0 --torso-from runs/pretrain/mnist/20260102-120000-s0 --freeze
   tensorboard --logdir runs
 """
 
@@ -98,18 +100,54 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--exploration", metavar="NAME", help="see `rlzoo list explorations`")
     train.add_argument("--torso", metavar="NAME", help="see `rlzoo list torsos`")
     train.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="KEY=VALUE",
-        help="change one setting; may be repeated",
+        "--torso-from", metavar="RUN", help="start from the torso of this run, as pretrain makes"
     )
+    train.add_argument("--freeze", action="store_true", help="keep the weights of that torso")
+    train.add_argument(
+        "--unfreeze-after", type=_count, metavar="N", help="keep them for this many steps"
+    )
+    train.add_argument(
+        "--torso-lr-scale", type=float, metavar="X", help="their share of the learning rate"
+    )
+    _add_set(train)
     train.add_argument("--config", metavar="FILE", help="a config.yaml, or the folder of a run")
     train.add_argument("--no-preset", action="store_true", help="start from the plain defaults")
     train.add_argument("--run-dir", metavar="DIR", help="default: runs/ENV/AGENT/DATE-TIME-sSEED")
     train.add_argument("--loop", metavar="auto|host|graph", help="training loop (default auto)")
     _add_json(train)
+
+    pretrain = command(
+        "pretrain",
+        "Train a torso on a supervised task, for agents to start from.",
+        """\
+        `rlzoo list tasks` names the tasks. Their settings go by --set:
+          --set batch_size=32             of the training
+          --set delay=100                 of the task (recall)
+          --set torso.units=128           of the torso
+        """,
+    )
+    pretrain.add_argument("task", nargs="?", metavar="TASK", help="see `rlzoo list tasks`")
+    pretrain.add_argument("--torso", metavar="NAME", help="see `rlzoo list torsos`")
+    pretrain.add_argument("--epochs", type=_count, metavar="N", help="at most")
+    pretrain.add_argument("--seed", type=_count, metavar="S", help="seed of the run (default 0)")
+    pretrain.add_argument("--data", metavar="FILE", help="your data, where the task takes any")
+    pretrain.add_argument(
+        "--download", action="store_true", help="fetch the whole data set (mnist, by Keras)"
+    )
+    pretrain.add_argument("--env", metavar="ENV", help="to gather observations in")
+    _add_set(pretrain)
+    pretrain.add_argument("--config", metavar="FILE", help="a config.yaml, or the folder of a run")
+    pretrain.add_argument("--run-dir", metavar="DIR", help="default: runs/pretrain/TASK/DATE-sSEED")
+    _add_json(pretrain)
+
+    predict = command(
+        "predict",
+        "Tell what images show, by a network that `rlzoo pretrain mnist` has trained.",
+        "Pictures of any size, in colour or grey, dark on light or light on dark.",
+    )
+    _add_run(predict)
+    predict.add_argument("files", nargs="+", metavar="FILE", help="a picture: PNG, JPEG, GIF, BMP")
+    _add_json(predict)
 
     resume = command(
         "resume",
@@ -119,6 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_run(resume)
     resume.add_argument("--steps", type=_count, metavar="N", help="a new total of steps")
+    resume.add_argument("--epochs", type=_count, metavar="N", help="the same, of pretraining")
     resume.add_argument("--env", metavar="ID", help="needed if the run's environment is module:ID")
     _add_json(resume)
 
@@ -150,6 +189,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help="change one setting; may be repeated",
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from rlzoo.networks.torsos import is_recurrent
-from rlzoo.types import EnvSpec
+from rlzoo.types import EnvSpec, ObsSpec
 
 _NO_COPY = (
     "The torso cannot be copied, which this agent needs. Give your layer a get_config() that "
@@ -92,12 +92,49 @@ def copy_network(network: keras.Model) -> keras.Model:
     return copy
 
 
-def copy_torso(torso: keras.Layer) -> keras.Layer:
-    """Returns an unbuilt torso with the same configuration; its weights start anew."""
+def build_torso(torso: keras.Layer, spec: EnvSpec | ObsSpec) -> None:
+    """Makes the weights of a torso that has none yet, for observations of a kind."""
+    if not torso.built:
+        states = () if spec.num_states is None else (spec.num_states,)
+        torso.build((None, *spec.obs_shape, *states))
+
+
+def copy_torso(torso: keras.Layer, spec: EnvSpec) -> keras.Layer:
+    """Returns a torso with the same configuration, and with the weights if there are any yet."""
     try:
-        return type(torso).from_config(torso.get_config())
+        copy = type(torso).from_config(torso.get_config())
     except (NotImplementedError, TypeError) as error:
         raise ValueError(_NO_COPY) from error
+    if torso.built and torso.weights:
+        build_torso(copy, spec)
+        copy.set_weights(torso.get_weights())
+        for old, new in zip(torso.weights, copy.weights, strict=True):
+            new.trainable = old.trainable
+            if hasattr(old, "lr_scale"):
+                new.lr_scale = old.lr_scale
+    return copy
+
+
+def changing_rate(network: keras.Model) -> tf.Variable | None:
+    """Returns the variable that `scale_learning_rate` was given for a part of a network, if any."""
+    scales = (getattr(variable, "lr_scale", None) for variable in network.trainable_variables)
+    return next((scale for scale in scales if isinstance(scale, tf.Variable)), None)
+
+
+def scale_learning_rate(layer: keras.Layer, scale: float | tf.Variable) -> None:
+    """Multiplies every step that `descend` takes for a layer's weights; 0 freezes them for good.
+
+    Args:
+        layer: built; not yet part of a network that an optimiser was made for.
+        scale: a number, or a variable that may change while an agent learns.
+    """
+    for variable in layer.trainable_variables:
+        if isinstance(scale, tf.Variable):
+            variable.lr_scale = scale
+        elif scale == 0.0:
+            variable.trainable = False
+        elif scale != 1.0:
+            variable.lr_scale = tf.constant(scale)
 
 
 def initial_state(network: keras.Model, num_envs: int) -> tuple[tf.Tensor, ...]:
@@ -169,7 +206,12 @@ def descend(optimizer, tape: tf.GradientTape, loss, network: keras.Model, max_no
     norm = tf.linalg.global_norm(gradients)
     if math.isfinite(max_norm):
         gradients, _ = tf.clip_by_global_norm(gradients, max_norm, norm)
+    scaled = [v for v in network.trainable_variables if hasattr(v, "lr_scale")]
+    before = [tf.identity(variable) for variable in scaled]
     optimizer.apply(gradients)
+    for variable, old in zip(scaled, before, strict=True):
+        # Not its gradient: Adam's steps do not depend on the gradient's size.
+        variable.assign(old + variable.lr_scale * (variable - old))
     return norm
 
 

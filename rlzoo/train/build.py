@@ -13,8 +13,9 @@ import tensorflow as tf
 from rlzoo.agents import Agent, agent_class
 from rlzoo.exploration import Exploration
 from rlzoo.train import checkpoint
-from rlzoo.train.config import RunConfig, make_exploration, make_torso
+from rlzoo.train.config import RunConfig, Transfer, make_exploration, make_torso
 from rlzoo.train.plain import CALLABLE, fill
+from rlzoo.train.torso import put_to_work
 from rlzoo.types import EnvSpec
 
 EVAL, FINAL = 1, 2  # streams of evaluation seeds: to choose the best, to judge it
@@ -29,8 +30,15 @@ class Source(NamedTuple):
     exploration: Exploration | None = None
 
 
-def build_agent(config: RunConfig, spec: EnvSpec, source: Source) -> Agent:
-    """Returns the agent that a configuration describes."""
+def build_agent(config: RunConfig, spec: EnvSpec, source: Source, *, fresh: bool = False) -> Agent:
+    """Returns the agent that a configuration describes.
+
+    Args:
+        config: of the run.
+        spec: of the environment.
+        source: what a file cannot hold.
+        fresh: whether to read a pretrained torso's weights; else a checkpoint will bring them.
+    """
     _choose_threads(spec)
     keras.utils.set_random_seed(config.seed % 2**32)  # for layers of the user's own
     cls = agent_class(config.agent, spec)
@@ -38,6 +46,8 @@ def build_agent(config: RunConfig, spec: EnvSpec, source: Source) -> Agent:
     if torso is None:
         _check_named(config.torso, "torso")
         torso = make_torso(config.torso, stream(config.seed, _TORSO) % 2**31)
+    if config.transfer:
+        put_to_work(torso, Transfer(**config.transfer), spec, load=fresh and source.torso is None)
     if strategy is None:
         _check_named(config.exploration, "exploration")
         strategy = make_exploration(config.exploration)

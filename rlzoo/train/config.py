@@ -30,6 +30,25 @@ from rlzoo.types import nearest
 
 
 @dataclasses.dataclass(frozen=True)
+class Transfer:
+    """How a pretrained torso is put to work: `transfer` in a configuration."""
+
+    run: str  # folder of the run that trained it; read once, when training starts
+    part: Literal["torso", "encoder"] = "torso"  # what it becomes: all, or a recurrent's encoder
+    lr_scale: float = 1.0  # of the learning rate, for its weights; 0 freezes them; 0..1000
+    unfreeze_after: int = 0  # environment steps before its weights begin to change
+
+    def __post_init__(self):
+        """Checks ranges."""
+        if not 0.0 <= self.lr_scale <= 1e3:
+            raise ValueError(f"transfer.lr_scale: expected 0 to 1000, received {self.lr_scale}.")
+        if self.unfreeze_after < 0:
+            raise ValueError(
+                f"transfer.unfreeze_after: expected 0 or more, received {self.unfreeze_after}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """Everything that decides what a run does, except what lives in the user's own Python code."""
 
@@ -50,6 +69,7 @@ class RunConfig:
     agent_params: dict = dataclasses.field(default_factory=dict)  # hyperparameters: agent's Config
     torso: dict = dataclasses.field(default_factory=dict)  # {"name": in TORSOS, **parameters}
     exploration: dict = dataclasses.field(default_factory=dict)  # {"name": in EXPLORATIONS, ...}
+    transfer: dict = dataclasses.field(default_factory=dict)  # see Transfer; {}: a torso of its own
 
     def __post_init__(self):
         """Checks types and ranges."""
@@ -74,7 +94,12 @@ _RANGES = {
     "log_every": (1, 10**15),
 }
 _FIELDS = tuple(field.name for field in dataclasses.fields(RunConfig))
-_SECTIONS = {"exploration": "exploration", "torso": "torso", "env": "env_kwargs"}
+_SECTIONS = {
+    "exploration": "exploration",
+    "torso": "torso",
+    "env": "env_kwargs",
+    "transfer": "transfer",
+}
 _OPTIONS = tuple(  # what --set takes without a dot, beside hyperparameters
     name for name in _FIELDS if name not in ("agent", "env", "env_kwargs", "agent_params")
 )
@@ -94,6 +119,10 @@ def resolve(
     loop: str | None = None,
     exploration: Any = None,
     torso: Any = None,
+    torso_from: str | Path | None = None,
+    freeze: bool = False,
+    unfreeze_after: int | None = None,
+    torso_lr_scale: float | None = None,
 ) -> RunConfig:
     """Returns the complete configuration of a run; `None` leaves a choice to the layer below.
 
@@ -111,6 +140,10 @@ def resolve(
         loop: "auto", "host" or "graph".
         exploration: a name, a `{"name": ...}` mapping, or a strategy.
         torso: a name, a `{"name": ...}` mapping, or a Keras layer.
+        torso_from: the folder of a run whose torso to start from.
+        freeze: keep its weights as they are.
+        unfreeze_after: keep them so for this many environment steps.
+        torso_lr_scale: what to multiply the learning rate by for its weights.
 
     Raises:
         ValueError: for anything unknown, of the wrong type or out of range.
@@ -142,6 +175,18 @@ def resolve(
         "exploration": None if exploration is None else _choice(exploration, "exploration"),
         "torso": None if torso is None else _choice(torso, "torso"),
     }
+
+    if torso_from is not None:
+        torso, part = _pretrained(torso_from, torso)
+        flags |= {"torso": torso, "transfer": {"run": str(torso_from), "part": part}}
+    if freeze and (unfreeze_after is not None or torso_lr_scale is not None):
+        raise ValueError(
+            "freeze: leave out unfreeze_after and torso_lr_scale, or leave out freeze."
+        )
+    rates = {"lr_scale": 0.0 if freeze else torso_lr_scale, "unfreeze_after": unfreeze_after}
+    rates = {key: value for key, value in rates.items() if value is not None}
+    if rates:
+        flags["transfer"] = {**(flags.get("transfer") or {}), **rates}
 
     layers = [preset_for(agent, name) if preset else {}, from_file]
     layers.append({key: value for key, value in flags.items() if value is not None})
@@ -188,6 +233,36 @@ def complete(config: RunConfig, env: str | Callable) -> RunConfig:
         agent_params=params,
         exploration=filled(exploration, EXPLORATIONS, "exploration"),
         torso=filled(torso, TORSOS, "torso") if torso else {},
+        transfer=_transfer(config.transfer, torso),
+    )
+
+
+def _transfer(transfer: Mapping[str, Any], torso: Mapping[str, Any]) -> dict[str, Any]:
+    if not transfer:
+        return {}
+    if not torso:
+        raise ValueError("transfer: this agent keeps a table, and no torso to start from.")
+    if "run" not in transfer:
+        raise ValueError(
+            f"transfer: {', '.join(transfer)} say how a pretrained torso learns; name its run too: "
+            "--torso-from RUN."
+        )
+    return dataclasses.asdict(Transfer(**fill(Transfer, transfer, "transfer.")))
+
+
+def _pretrained(run: str | Path, torso: Any) -> tuple[dict[str, Any], str]:
+    """Returns the torso that starts from a run's, and which part of it that one becomes."""
+    from rlzoo.train.torso import RECURRENT, read_torso
+
+    saved = read_torso(run).choice
+    wanted = {} if torso is None else _choice(torso, "torso")
+    if not wanted or wanted.get("name") == saved["name"]:
+        return merge(saved, wanted), "torso"
+    if wanted["name"] in RECURRENT and saved["name"] not in RECURRENT:
+        return {**wanted, "encoder": saved}, "encoder"
+    raise ValueError(
+        f"The torso in {run} is {saved['name']!r}, received torso {wanted['name']!r}. Leave the "
+        f"torso out{', or take lstm, gru or rnn' if saved['name'] not in RECURRENT else ''}."
     )
 
 

@@ -73,6 +73,10 @@ def train(
     loop: str | None = None,
     vector: str | None = None,
     preset: bool = True,
+    torso_from: str | Path | None = None,
+    freeze: bool = False,
+    unfreeze_after: int | None = None,
+    torso_lr_scale: float | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
     quiet: bool = False,
 ) -> Run:
@@ -94,6 +98,12 @@ def train(
         loop: "auto", "host" or "graph".
         vector: "sync" or "async": environments in this process or in processes of their own.
         preset: whether to start from the preset.
+        torso_from: the folder of a run (of `rlzoo pretrain`, or another agent's) whose torso to
+            start from. With torso="lstm" (or "gru", "rnn") one that is not recurrent becomes the
+            encoder before it.
+        freeze: keep the weights of that torso as they are.
+        unfreeze_after: keep them so for this many environment steps.
+        torso_lr_scale: what to multiply the learning rate by for them.
         overrides: settings such as {"learning_rate": 1e-3, "exploration.epsilon": 0.1}.
         quiet: show nothing.
 
@@ -114,6 +124,10 @@ def train(
         loop=loop,
         exploration=exploration,
         torso=torso,
+        torso_from=torso_from,
+        freeze=freeze,
+        unfreeze_after=unfreeze_after,
+        torso_lr_scale=torso_lr_scale,
     )
     source = Source(
         env=env,

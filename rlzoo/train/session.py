@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rlzoo import networks
 from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
 from rlzoo.envs.ports import PortedEnvs, make_ported_envs
@@ -31,7 +32,7 @@ from rlzoo.train.build import (
     variable_bytes,
 )
 from rlzoo.train.compiled import Report, is_learned
-from rlzoo.train.config import RunConfig, describe, flatten
+from rlzoo.train.config import RunConfig, Transfer, describe, flatten
 from rlzoo.train.graph import GraphLoop
 from rlzoo.train.host import HostLoop
 
@@ -74,8 +75,8 @@ class Session:
                     on_env_error=config.on_env_error,
                 )
                 opened.callback(envs.close)
-            self.agent = build_agent(config, envs.spec, source)
             found = _newest_meta(run_dir)
+            self.agent = build_agent(config, envs.spec, source, fresh=found is None)
             start = 0 if found is None else int(found["loop"]["step"])
             self.log = logs.RunLog(run_dir, config.steps, quiet=quiet, start_step=start)
             opened.callback(self.log.close)
@@ -103,15 +104,19 @@ class Session:
         evaluations = _Every(config.eval_every, self.step)
         saves = _Every(config.checkpoint_every, self.step)
         rows = _Every(config.log_every, self.step)
+        thaw = self._thaw()
         self._compile()
         if self.step == 0:
             self._save()
         while self.step < config.steps:
             if isinstance(self.loop, GraphLoop):
-                report = self.loop.run(min(config.steps, rows.next, evaluations.next, saves.next))
+                until = min(config.steps, rows.next, evaluations.next, saves.next, thaw)
+                report = self.loop.run(until)
             else:
                 report = self.loop.run_chunk()
             self.step += report.steps
+            if self.step >= thaw:
+                thaw = self._thaw()
             self._means.add(report)
             for episodes in report.episodes:
                 self.log.episode(self.step, *episodes)
@@ -133,6 +138,17 @@ class Session:
         started = time.perf_counter()
         self.loop.compile()
         self.log.message(f"Compiled in {time.perf_counter() - started:.1f} s.")
+
+    def _thaw(self) -> float:
+        """Lets a pretrained torso learn if its time has come; returns when it will."""
+        rate = networks.changing_rate(self.agent.network)
+        if rate is None:
+            return math.inf
+        transfer = Transfer(**self.config.transfer)
+        if self.step < transfer.unfreeze_after:
+            return transfer.unfreeze_after
+        rate.assign(transfer.lr_scale)
+        return math.inf
 
     def follow(self, exploration: Exploration) -> None:
         """Explores by another strategy from now on."""

@@ -110,7 +110,7 @@ def test_it_survives_a_round_trip_through_its_config(name):
     torso = TORSOS[name](seed=0)
     networks.build_network(spec, torso, networks.q_values(HEAD))
     copies = [
-        networks.copy_torso(torso),
+        networks.copy_torso(torso, spec),
         keras.layers.deserialize(keras.layers.serialize(torso)),
     ]
     for copy in copies:

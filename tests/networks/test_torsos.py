@@ -244,9 +244,9 @@ def test_a_convolution_can_stand_before_a_recurrent_cell():
 )
 def test_a_torso_can_be_copied_before_and_after_it_is_built(make):
     torso = make()
-    early = networks.copy_torso(torso)
+    early = networks.copy_torso(torso, BOX)
     network = build(torso)
-    for copy in (early, networks.copy_torso(torso)):
+    for copy in (early, networks.copy_torso(torso, BOX)):
         other = build(copy)
         assert [w.shape for w in other.weights] == [w.shape for w in network.weights]
         assert not {id(w) for w in other.weights} & {id(w) for w in network.weights}
@@ -273,7 +273,7 @@ class NoConfig(keras.layers.Layer):
 
 def test_a_torso_that_cannot_be_copied_is_refused_with_what_to_do():
     with pytest.raises(ValueError, match=r"torso cannot be copied.*get_config\(\)"):
-        networks.copy_torso(NoConfig(4))
+        networks.copy_torso(NoConfig(4), BOX)
     with pytest.raises(ValueError, match=r"torso cannot be copied.*get_config\(\)"):
         networks.copy_network(build(NoConfig(4)))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlzoo.tasks import Adding
+from rlzoo.tasks.adding import Adding
 
 
 def test_the_target_is_the_sum_of_the_two_marked_numbers():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlzoo.tasks import Characters
+from rlzoo.tasks.characters import Characters
 from rlzoo.types import ObsSpec
 
 

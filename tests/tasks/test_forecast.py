@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from rlzoo.tasks import Forecast
+from rlzoo.tasks.forecast import Forecast
 from rlzoo.types import ObsSpec
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rlzoo.tasks import Recall
+from rlzoo.tasks.recall import Recall
 
 
 def test_a_sequence_is_a_symbol_a_wait_and_a_signal():

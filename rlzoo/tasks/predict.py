@@ -1,0 +1,94 @@
+"""Predict: an environment's next observation, from the observation and the action."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from rlzoo import networks
+from rlzoo.tasks.base import Examples, Problem, check_ranges, split
+from rlzoo.tasks.transitions import gather, standardized
+from rlzoo.types import ObsSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """Foresee an environment's next observation from this one and the action.
+
+    What is foreseen is the change; the loss is its mean squared error, standardised: 1 is what the
+    mean change would get. For Discrete observations it is the cross-entropy of the next one.
+    """
+
+    torso: dict = dataclasses.field(default_factory=lambda: {"name": "dense"})
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    patience: int = 5
+    env: str = ""  # a Gymnasium id
+    steps: int = 20_000  # random steps to gather; a tenth validates, a tenth tests
+
+    def __post_init__(self):
+        check_ranges(self, steps=(20, 10**8))
+
+    def problem(self, seed: int) -> Problem:
+        """Returns observations with actions, and how the observations change."""
+        spec, transitions = gather(self.env, self.steps, seed)
+        tenth = self.steps // 10
+        sizes = (self.steps - 2 * tenth, tenth, tenth)
+        obs, next_obs = np.asarray(transitions.obs), np.asarray(transitions.next_obs)
+        discrete = spec.num_states is not None
+        if discrete:
+            targets = next_obs
+        else:
+            change = next_obs.astype(np.float64) - obs.astype(np.float64)
+            targets = standardized(change, change[: sizes[0]])
+        inputs = {"obs": obs, "action": np.asarray(transitions.action)}
+        train, validation, test = split(inputs, targets, *sizes)
+        units = spec.num_states or targets.shape[1]
+        cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return Problem(
+            obs=ObsSpec(spec.obs_shape, spec.obs_dtype, spec.num_states),
+            train=train,
+            validation=validation,
+            test=test,
+            head=lambda seed: ActionHead(spec.num_actions, units, seed=seed),
+            loss=cross_entropy if discrete else keras.losses.MeanSquaredError(),
+            metrics=("accuracy",) if discrete else (),
+            figures=None if discrete else _persistence,
+        )
+
+
+class ActionHead(keras.Layer):
+    """One linear layer for each action: what follows from the features under it.
+
+    Args:
+        num_actions: A.
+        units: size of an answer, D.
+        seed: of the initialiser.
+    """
+
+    def __init__(self, num_actions: int, units: int, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.shape = (num_actions, units)
+        self.linear = networks.linear(num_actions * units, 1.0, seed)
+
+    def build(self, input_shape):
+        """Builds the layer on the features."""
+        self.linear.build(input_shape[0])
+
+    def call(self, inputs):
+        """Returns [B, D] from features [B, F] and actions [B]."""
+        features, action = inputs
+        answers = keras.ops.reshape(self.linear(features), (-1, *self.shape))  # [B, A, D]
+        chosen = keras.ops.one_hot(action, self.shape[0])  # [B, A]
+        return keras.ops.sum(answers * chosen[:, :, None], axis=1)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape [B, D]."""
+        return (input_shape[0][0], self.shape[1])
+
+
+def _persistence(outputs: np.ndarray, test: Examples) -> dict[str, float]:
+    """Returns the share of the change's variance that is foreseen: 1 at best, 0 for its mean."""
+    error = float(np.mean((outputs - test.targets) ** 2))
+    return {"explained_variance": 1.0 - error / float(np.var(test.targets, axis=0).mean())}

@@ -1,0 +1,115 @@
+"""Torsos that a run has trained: reading one, and putting it to work in an agent."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rlzoo import networks
+from rlzoo.train import checkpoint
+from rlzoo.train.config import Transfer, load_run, make_torso
+from rlzoo.train.plain import CALLABLE
+from rlzoo.types import EnvSpec, ObsSpec
+
+RECURRENT = ("lstm", "gru", "rnn")  # torsos whose encoder another torso may become
+
+
+class SavedTorso(NamedTuple):
+    """A torso as a run has left it."""
+
+    obs: ObsSpec  # its inputs; one step of them if it is recurrent
+    choice: dict[str, Any]  # {"name": in TORSOS, **parameters}
+    arrays: list[np.ndarray]  # its weights
+
+
+def load_torso(run_dir: str | Path) -> keras.Layer:
+    """Returns the torso of a run, with the weights of its best checkpoint.
+
+    Args:
+        run_dir: the folder of a pretraining run, or of a training run.
+
+    Returns:
+        A Keras model from preprocessed observations (float32: images scaled to 0..1, Discrete
+        ones one-hot) to features; an RNN cell if the torso is recurrent. Every agent takes it:
+        `rlzoo.train("dqn", env, torso=rlzoo.load_torso(run))`.
+    """
+    saved = read_torso(run_dir)
+    torso = make_torso(saved.choice)
+    networks.build_torso(torso, saved.obs)
+    torso.set_weights(saved.arrays)
+    return torso
+
+
+def read_torso(run_dir: str | Path) -> SavedTorso:
+    """Reads the torso of a run.
+
+    Raises:
+        ValueError: the folder holds no run, or one without a torso.
+    """
+    run_dir = Path(run_dir)
+    folder = run_dir / "checkpoints"
+    best = bool(checkpoint.checkpoints(folder, best=True))
+    if not best and not checkpoint.checkpoints(folder):
+        raise ValueError(
+            f"{run_dir} is no folder of a run that has saved a checkpoint: expected one that "
+            "`rlzoo pretrain` or `rlzoo train` has made."
+        )
+    arrays, meta, _ = checkpoint.load(folder, best=best, only=("torso/", "network/"))
+    if "agent" in meta:
+        choice = load_run(run_dir, env=meta.get("config", {}).get("env")).torso
+        spec = EnvSpec(**meta["spec"])
+        obs = ObsSpec(tuple(spec.obs_shape), spec.obs_dtype, spec.num_states)
+    else:
+        choice = meta["torso"]
+        obs = ObsSpec(**meta["obs"])._replace(obs_shape=tuple(meta["obs"]["obs_shape"]))
+    if not choice or str(choice.get("name", "")).startswith(CALLABLE):
+        raise ValueError(f"The run in {run_dir} has no torso that a file describes.")
+    torso = make_torso(choice)
+    networks.build_torso(torso, obs)
+    prefix = "network" if "agent" in meta else "torso"  # a network's torso comes before its head
+    names = [f"{prefix}/{i}" for i in range(len(torso.weights))]
+    shapes = [tuple(weight.shape) for weight in torso.weights]
+    if any(name not in arrays for name in names) or shapes != [arrays[n].shape for n in names]:
+        raise ValueError(f"The weights in {run_dir} do not fit the torso {choice}.")
+    return SavedTorso(obs, dict(choice), [arrays[name] for name in names])
+
+
+def put_to_work(torso: keras.Layer, transfer: Transfer, spec: EnvSpec, load: bool) -> None:
+    """Gives a torso the weights of a run's, and the learning rate that they shall have.
+
+    Args:
+        torso: not yet part of a network.
+        transfer: from which run, and how.
+        spec: of the environment.
+        load: whether to read the weights; a run that goes on has them in its checkpoint.
+
+    Raises:
+        ValueError: what the run's torso reads is not what the environment shows.
+    """
+    part: Any = torso.encoder if transfer.part == "encoder" else torso  # pyright: ignore
+    networks.build_torso(torso, spec)
+    if load:
+        saved = read_torso(transfer.run)
+        shapes = [tuple(weight.shape) for weight in part.weights]
+        theirs, ours = _inputs(saved.obs), _inputs(spec)
+        if theirs != ours or shapes != [array.shape for array in saved.arrays]:
+            found = " ".join(map(str, shapes))
+            wanted = " ".join(str(array.shape) for array in saved.arrays)
+            raise ValueError(
+                f"The torso in {transfer.run} does not fit. It reads {theirs}, with weights of the "
+                f"shapes {wanted}; here it would read {ours}, with weights of the shapes {found}."
+            )
+        part.set_weights(saved.arrays)
+    waits = transfer.unfreeze_after > 0 and transfer.lr_scale > 0
+    scale = tf.Variable(0.0, name="torso_lr_scale") if waits else transfer.lr_scale
+    networks.scale_learning_rate(part, scale)
+
+
+def _inputs(spec: ObsSpec | EnvSpec) -> str:
+    """Returns what a torso reads, in words; equal for what it cannot tell apart."""
+    if spec.num_states is not None:
+        return f"Discrete({spec.num_states}){list(spec.obs_shape) or ''}"
+    kind = "bytes" if spec.obs_dtype == "uint8" else "numbers"
+    return f"{kind} {list(spec.obs_shape)}"

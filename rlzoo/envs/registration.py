@@ -10,6 +10,9 @@ ENVS = {
     "rlzoo/DeepSea-v0": "rlzoo.envs.deep_sea:DeepSea",
     "rlzoo/Memory-v0": "rlzoo.envs.memory:Memory",
     "rlzoo/CartPoleNoVel-v1": "rlzoo.envs.cartpole:CartPoleNoVel",
+    "rlzoo/DigitBandit-v0": "rlzoo.envs.digits:DigitBandit",
+    "rlzoo/DigitSequence-v0": "rlzoo.envs.digits:DigitSequence",
+    "rlzoo/DigitMaze-v0": "rlzoo.envs.digits:DigitMaze",
 }
 
 # Steps after which an episode is truncated. The others end by themselves.
@@ -18,6 +21,7 @@ _TIME_LIMITS = {
     "rlzoo/BlockingMaze-v0": 10_000,
     "rlzoo/ShortcutMaze-v0": 10_000,
     "rlzoo/CartPoleNoVel-v1": 500,
+    "rlzoo/DigitMaze-v0": 30,
 }
 
 

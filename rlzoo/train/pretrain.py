@@ -198,23 +198,44 @@ def build_model(problem: Problem, torso: keras.Layer, seed: int) -> keras.Model:
             "This task asks for an answer at every step of a sequence, which only a recurrent "
             "torso gives. Use --torso lstm, gru or rnn."
         )
-    spec = problem.obs
-    inputs = {"obs": keras.Input(spec.obs_shape, dtype=spec.obs_dtype, name="obs")}
-    for name, array in problem.train.inputs.items():
-        if name != "obs":
-            inputs[name] = keras.Input(array.shape[1:], dtype=str(array.dtype), name=name)
-    features = networks.Preprocess(spec.num_states, name="preprocess")(inputs["obs"])
-    if problem.augment is not None:
-        features = problem.augment()(features)
-    if recurrent:
-        walk = keras.layers.RNN(torso, return_sequences=problem.per_step, name="walk")
-        features = walk(features)
+    extras = {
+        name: keras.Input(array.shape[1:], dtype=str(array.dtype), name=name)
+        for name, array in problem.train.inputs.items()
+        if name != "obs"
+    }
+    augment = problem.augment() if problem.augment else None
+    return connect(problem.obs, torso, problem.head(seed), extras, augment, problem.per_step)
+
+
+def connect(
+    obs: ObsSpec,
+    torso: keras.Layer,
+    head: keras.Layer,
+    extras: Mapping[str, Any] | None = None,
+    augment: keras.Layer | None = None,
+    per_step: bool = False,
+) -> keras.Model:
+    """Returns the Keras model from inputs to a head's outputs.
+
+    Args:
+        obs: the inputs; a recurrent torso takes their first axis as time.
+        torso: from preprocessed inputs to features.
+        head: from features, or [features, *extras], to outputs.
+        extras: Keras inputs for the head, by name.
+        augment: changes preprocessed inputs while the model trains.
+        per_step: whether a recurrent torso gives the features of every step, or of the last.
+    """
+    inputs = {"obs": keras.Input(obs.obs_shape, dtype=obs.obs_dtype, name="obs"), **(extras or {})}
+    features = networks.Preprocess(obs.num_states, name="preprocess")(inputs["obs"])
+    if augment is not None:
+        features = augment(features)
+    if networks.is_recurrent(torso):
+        features = keras.layers.RNN(torso, return_sequences=per_step, name="walk")(features)
     else:
         features = torso(features)
         if len(features.shape) > 2:
             features = keras.layers.Flatten(name="features")(features)
-    extras = [value for name, value in inputs.items() if name != "obs"]
-    outputs = problem.head(seed)([features, *extras] if extras else features)
+    outputs = head([features, *extras.values()] if extras else features)
     return keras.Model(inputs, outputs)
 
 
@@ -226,12 +247,15 @@ def step_spec(problem: Problem, torso: keras.Layer) -> ObsSpec:
 
 
 def named_arrays(model: keras.Model, torso: keras.Layer) -> dict[str, Any]:
-    """Returns the variables of a model by name: `torso/i`, and `rest/i` for all others."""
-    own = {id(variable) for variable in torso.variables}
-    rest = [variable for variable in model.variables if id(variable) not in own]
+    """Returns the variables of a model by name: `torso/i`, `head/i`, and `rest/i` for others."""
+    torso_variables, head_variables = torso.variables, model.layers[-1].variables
+    named = {id(variable) for variable in [*torso_variables, *head_variables]}
+    rest = [variable for variable in model.variables if id(variable) not in named]
+    groups = {"torso": torso_variables, "head": head_variables, "rest": rest}
     return {
-        **{f"torso/{i}": variable for i, variable in enumerate(torso.variables)},
-        **{f"rest/{i}": variable for i, variable in enumerate(rest)},
+        f"{group}/{i}": variable
+        for group, variables in groups.items()
+        for i, variable in enumerate(variables)
     }
 
 

@@ -1,0 +1,146 @@
+"""What images show, by a network that a pretraining run has trained to tell."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from rlzoo import networks
+from rlzoo.train import checkpoint
+from rlzoo.train.config import make_torso
+from rlzoo.train.pretrain import connect, is_pretraining
+from rlzoo.types import ObsSpec
+
+_MAX_PIXELS = 50_000_000  # of a picture; more is refused before it is decoded
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+_INK = 0.2  # of the darkest ink: what is fainter counts as paper when a digit is cut out
+_MARGIN = 4  # pixels around a digit in MNIST, whose middle is the digit's centre of mass
+
+
+def predict_images(run_dir: str | Path, files: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """Returns for each file what a classifier of images takes it for.
+
+    Args:
+        run_dir: the folder of the pretraining run.
+        files: pictures of any size, colour or grey, dark on light or light on dark.
+
+    Returns:
+        For each file: `file`, `class`, `probability`, and `probabilities` by class.
+
+    Raises:
+        ValueError: the run has no such classifier, or a file is no picture or an empty one.
+    """
+    model, classes, shape = _load_classifier(Path(run_dir))
+    images = np.stack([read_image(file, shape) for file in files])
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(model({"obs": images}), axis=-1))
+    return [
+        {
+            "file": str(file),
+            "class": classes[int(row.argmax())],
+            "probability": float(row.max()),
+            "probabilities": {name: float(p) for name, p in zip(classes, row, strict=True)},
+        }
+        for file, row in zip(files, probabilities, strict=True)
+    ]
+
+
+def read_image(file: str | Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns a picture as MNIST shows digits: light on black, in the middle.
+
+    A picture of the right size is only turned light on dark; of any other the ink is cut out,
+    scaled to fit and put with its centre of mass in the middle.
+
+    Args:
+        file: PNG, JPEG, GIF, BMP, WEBP or TIFF.
+        shape: [height, width] wanted.
+
+    Returns:
+        [height, width] uint8.
+    """
+    grey = _decode(Path(file))  # [H, W] float64, 0..255
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    paper = float(np.median(edge))
+    ink = grey - paper if paper < 128 else paper - grey
+    ink = np.maximum(ink, 0.0)
+    if ink.max() < 16:
+        raise ValueError(f"{file} shows nothing: no pixel stands out from its edge.")
+    ink *= 255.0 / ink.max()
+    if ink.shape != tuple(shape):
+        ink = _centred(ink, shape)
+    return np.rint(ink).astype(np.uint8)
+
+
+def _decode(path: Path) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    kinds = ", ".join(_FORMATS)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we look ourselves
+            with Image.open(path, formats=_FORMATS) as image:
+                if image.width * image.height > _MAX_PIXELS:
+                    raise ValueError(
+                        f"{path} has {image.width} x {image.height} pixels; expected at most "
+                        f"{_MAX_PIXELS:,}."
+                    )
+                if image.has_transparency_data:  # on white paper
+                    rgba = image.convert("RGBA")
+                    image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+                return np.asarray(image.convert("L"), np.float64)
+    except FileNotFoundError:
+        raise ValueError(f"There is no file {path}; expected a picture.") from None
+    except Image.DecompressionBombError:
+        raise ValueError(f"{path} has far too many pixels; expected a picture.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path} cannot be read as a picture ({kinds}): {reason}") from None
+
+
+def _centred(ink: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the ink scaled into the middle of [height, width], float64 0..255."""
+    from PIL import Image
+
+    height, width = shape
+    rows, columns = np.nonzero(ink > _INK * ink.max())
+    digit = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    scale = min((height - 2 * _MARGIN) / digit.shape[0], (width - 2 * _MARGIN) / digit.shape[1])
+    size = [max(1, round(side * scale)) for side in digit.shape]
+    image = Image.fromarray(digit.astype(np.float32))
+    small = np.asarray(image.resize(size[::-1], Image.Resampling.BOX if scale < 1 else None))
+    small = np.clip(small, 0.0, None) * (255.0 / max(float(small.max()), 1.0))
+    centre = [
+        float((small.sum(1 - axis) * np.arange(side)).sum() / small.sum())
+        for axis, side in enumerate(small.shape)
+    ]
+    at = [
+        int(np.clip(round((side - 1) / 2 - middle), 0, side - length))
+        for side, middle, length in zip(shape, centre, small.shape, strict=True)
+    ]
+    canvas = np.zeros(shape)
+    canvas[at[0] : at[0] + small.shape[0], at[1] : at[1] + small.shape[1]] = small
+    return canvas
+
+
+def _load_classifier(run_dir: Path) -> tuple[keras.Model, list[str], tuple[int, ...]]:
+    """Returns the model from images to logits, the names of the classes, the images' shape."""
+    if not is_pretraining(run_dir):
+        raise ValueError(
+            f"{run_dir} is the run of an agent. Expected one that `rlzoo pretrain mnist` has made."
+        )
+    arrays, meta, _ = checkpoint.load(run_dir / "checkpoints", best=True, only=("torso/", "head/"))
+    seen = ObsSpec(**meta["input"])._replace(obs_shape=tuple(meta["input"]["obs_shape"]))
+    classes = list(meta["classes"])
+    if not classes or seen.obs_dtype != "uint8" or len(seen.obs_shape) != 2:
+        raise ValueError(
+            f"The run in {run_dir} learned {meta['task']!r}, which tells no images apart. "
+            "Expected a run of `rlzoo pretrain mnist`."
+        )
+    torso = make_torso(meta["torso"])
+    head = networks.linear(len(classes), 1.0, None)
+    model = connect(seen, torso, head)
+    torso.set_weights([arrays[f"torso/{i}"] for i in range(len(torso.weights))])
+    head.set_weights([arrays[f"head/{i}"] for i in range(2)])
+    return model, classes, seen.obs_shape

@@ -30,7 +30,7 @@ class Characters:
     batch_size: int = 32
     learning_rate: float = 5e-3
     patience: int = 3
-    data: str | None = None  # a UTF-8 text file; None: the language reference of Python
+    data: str = ""  # a UTF-8 text file; by default the language reference of Python
     length: int = 64  # characters in a window, >= 1
     examples: int = 10_000  # windows to learn from at most, evenly spread; of others a quarter
 
@@ -42,7 +42,7 @@ class Characters:
 
         The seed decides where the windows of the training part begin.
         """
-        text = data.embedded_text() if self.data is None else data.load_text(self.data)
+        text = data.load_text(self.data) if self.data else data.embedded_text()
         characters = np.array([ord(c) for c in text])
         first, *others = chronological(characters)
         counts = collections.Counter(first.tolist())

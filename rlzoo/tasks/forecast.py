@@ -30,7 +30,7 @@ class Forecast:
     batch_size: int = 64
     learning_rate: float = 3e-3
     patience: int = 10
-    data: str | None = None  # a CSV file whose first line names the columns; None: embedded
+    data: str = ""  # a CSV file whose first line names the columns
     column: str | int = 0  # of the file, a name or a number from 0
     values: int = 5_000  # of the embedded series, one for each unit of time
     length: int = 32  # values seen, >= 1
@@ -44,10 +44,10 @@ class Forecast:
 
     def problem(self, seed: int) -> Problem:
         """Returns windows [length, 1] float32 and values [1] float32, both standardised."""
-        if self.data is None:
-            series = data.mackey_glass(self.values, seed)
-        else:
+        if self.data:
             series = data.load_column(self.data, str(self.column))
+        else:
+            series = data.mackey_glass(self.values, seed)
         first, *_ = chronological(series)
         with np.errstate(all="ignore"):
             mean, deviation = first.mean(), first.std() if np.ptp(first) else 0.0

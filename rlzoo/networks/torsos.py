@@ -4,9 +4,14 @@ Any Keras layer or model is a torso; any Keras RNN cell (a layer with a `state_s
 recurrent one. Each function here builds one by its parameters; `TORSOS` names them.
 """
 
+import inspect
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import keras
+
+from rlzoo.types import nearest
 
 _NATURE = (32, 8, 4), (64, 4, 2), (64, 3, 1)  # filters, kernel, stride; Mnih et al. 2015
 _SMALL = (16, 3, 1), (32, 3, 1)  # for images of about 10x10 to 28x28
@@ -106,17 +111,18 @@ def conv(
 
 def lstm(
     units: int = 64,
-    encoder: tuple[int, ...] = (),
+    encoder: tuple[int, ...] | dict = (),
     activation: str = "relu",
     chrono: int | None = None,
     seed: int | None = None,
 ) -> keras.Layer:
-    """Returns an LSTM (Hochreiter & Schmidhuber 1997) behind optional dense layers.
+    """Returns an LSTM (Hochreiter & Schmidhuber 1997) behind an optional encoder.
 
     Args:
         units: size of the memory.
-        encoder: units of the dense layers before it.
-        activation: of the encoder.
+        encoder: what comes before it: the units of dense layers, or another torso with its
+            parameters, such as `{"name": "conv", "variant": "small"}`.
+        activation: of the dense layers, where `encoder` has their units.
         chrono: start with a memory that lasts, by `ChronoBias`: the longest wait in steps, at
             least 3; by default the forget gate has a bias of 1 (Jozefowicz et al. 2015), and
             about half of what it holds is gone after 2 steps.
@@ -132,11 +138,11 @@ def lstm(
 
 def gru(
     units: int = 64,
-    encoder: tuple[int, ...] = (),
+    encoder: tuple[int, ...] | dict = (),
     activation: str = "relu",
     seed: int | None = None,
 ) -> keras.Layer:
-    """Returns a GRU (Cho et al. 2014, arXiv:1406.1078) behind optional dense layers.
+    """Returns a GRU (Cho et al. 2014, arXiv:1406.1078) behind an optional encoder.
 
     The arguments are those of `lstm`, but for `chrono`.
     """
@@ -144,7 +150,23 @@ def gru(
     return Recurrent(cell, _encoder(encoder, activation, seed), name="gru_torso")
 
 
-TORSOS = {"dense": dense, "conv": conv, "lstm": lstm, "gru": gru}
+def rnn(
+    units: int = 64,
+    encoder: tuple[int, ...] | dict = (),
+    activation: str = "relu",
+    seed: int | None = None,
+) -> keras.Layer:
+    """Returns a plain recurrent layer (Elman 1990), tanh, behind an optional encoder.
+
+    Its gradients vanish over long delays (doi:10.1109/72.279181). The arguments are those of
+    `lstm`, but for `chrono`.
+    """
+    cell = keras.layers.SimpleRNNCell(units, name="rnn", **_recurrent_init(seed))
+    return Recurrent(cell, _encoder(encoder, activation, seed), name="rnn_torso")
+
+
+ENCODERS = {"dense": dense, "conv": conv}  # what may stand before a recurrent layer
+TORSOS = {**ENCODERS, "lstm": lstm, "gru": gru, "rnn": rnn}
 
 
 @keras.saving.register_keras_serializable("rlzoo")
@@ -271,8 +293,21 @@ def is_recurrent(torso: keras.Layer) -> bool:
     return hasattr(torso, "state_size")
 
 
-def _encoder(sizes, activation: str, seed: int | None) -> keras.Layer | None:
-    return dense(sizes, activation, seed=_offset(seed, 100)) if sizes else None
+def _encoder(
+    encoder: tuple[int, ...] | Mapping[str, Any], activation: str, seed: int | None
+) -> keras.Layer | None:
+    seed = _offset(seed, 100)
+    if not isinstance(encoder, Mapping):
+        return dense(encoder, activation, seed=seed) if encoder else None
+    params = dict(encoder)
+    name = params.pop("name", None)
+    if not isinstance(name, str) or name not in ENCODERS:
+        raise ValueError(f"Unknown encoder {name!r}. {nearest(str(name), ENCODERS)}")
+    known = inspect.signature(ENCODERS[name]).parameters
+    for key in params:
+        if key not in known:
+            raise ValueError(f"Unknown setting encoder.{key}. {nearest(str(key), known)}")
+    return ENCODERS[name](**{"seed": seed, **params})
 
 
 def _recurrent_init(seed: int | None) -> dict:

@@ -408,6 +408,10 @@ def filled(choice: Mapping[str, Any], table: Mapping[str, Any], what: str) -> di
         return dict(choice)
     target, params = lookup(choice, table, what)
     params = fill(target, params, f"{what}.")
+    if isinstance(params.get("encoder"), Mapping):
+        from rlzoo.networks import ENCODERS
+
+        params["encoder"] = filled(params["encoder"], ENCODERS, f"{what}.encoder")
     if isinstance(target, type):
         target(**params)  # its own checks of ranges
     return {"name": choice["name"], **describe(params)}

@@ -134,6 +134,15 @@ def test_conv_refuses_what_is_no_image_in_one_clear_line(spec):
         (lambda: networks.conv("tiny"), "'nature' or 'small'.*'tiny'"),
         (lambda: networks.lstm(0), "positive"),
         (lambda: networks.lstm(4, encoder=(0,)), "sizes"),
+        (lambda: networks.lstm(4, {"name": "cov"}), "encoder 'cov'. Did you mean 'conv'.*dense"),
+        (lambda: networks.gru(4, {"name": "lstm"}), "encoder 'lstm'.*Known: conv, dense"),
+        (lambda: networks.rnn(4, {"name": ["conv"]}), "Unknown encoder"),
+        (lambda: networks.rnn(4, {"sizes": (4,)}), "Unknown encoder None.*Known: conv, dense"),
+        (
+            lambda: networks.gru(4, {"name": "conv", "maxpool": True}),
+            r"encoder\.maxpool. Did you mean 'max_pool'",
+        ),
+        (lambda: networks.gru(4, {"name": "conv", "variant": "tiny"}), "'tiny'"),
     ],
 )
 def test_impossible_settings_are_refused(make, words):
@@ -164,7 +173,9 @@ def test_layers_of_one_torso_have_different_weights():
 
 
 @pytest.mark.parametrize(
-    ("make", "num_states"), [(networks.lstm, 2), (networks.gru, 1)], ids=["lstm", "gru"]
+    ("make", "num_states"),
+    [(networks.lstm, 2), (networks.gru, 1), (networks.rnn, 1)],
+    ids=["lstm", "gru", "rnn"],
 )
 def test_recurrent_torsos_carry_their_state_from_call_to_call(make, num_states):
     torso = make(4, encoder=(5,), seed=0)
@@ -194,6 +205,16 @@ def test_lstm_is_its_formula():
     np.testing.assert_allclose(new_h, o * np.tanh(want_c), atol=1e-5)
     np.testing.assert_array_equal(found, new_h)
     np.testing.assert_array_equal(bias[4:8], 1.0)  # remembers at first
+
+
+def test_rnn_is_its_formula():
+    torso = networks.rnn(4, seed=0)
+    random = np.random.default_rng(0)
+    obs, h = (random.normal(size=(2, size)).astype(np.float32) for size in (3, 4))
+    found, (new_h,) = torso(obs, [h])
+    kernel, recurrent, bias = torso.get_weights()
+    np.testing.assert_allclose(found, np.tanh(obs @ kernel + h @ recurrent + bias), atol=1e-5)
+    np.testing.assert_array_equal(found, new_h)
 
 
 CELLS = {
@@ -230,6 +251,30 @@ def test_a_convolution_can_stand_before_a_recurrent_cell():
     encoder = networks.conv("small", size=6, seed=0)
     network = build(networks.Recurrent(keras.layers.GRUCell(4), encoder), IMAGE)
     assert network.output_shape == [(None, HEAD), (None, 4)]
+
+
+@pytest.mark.parametrize("make", [networks.lstm, networks.gru, networks.rnn])
+def test_an_encoder_may_be_another_torso(make):
+    params = {"variant": "small", "size": 6, "max_pool": True}
+    torso = make(4, encoder={"name": "conv", **params}, seed=0)
+    assert layers(torso.encoder) == layers(networks.conv(**params))
+    assert build(torso, image(10)).output_shape[0] == (None, HEAD)
+    network, same, other = (
+        build(make(4, encoder={"name": "conv", **params}, seed=seed), image(10)).get_weights()
+        for seed in (0, 0, 1)
+    )
+    assert all(map(np.array_equal, network, same))
+    assert not np.array_equal(network[0], other[0])  # the first kernel of the encoder
+    copy = networks.copy_torso(torso, image(10))
+    assert all(map(np.array_equal, copy.get_weights(), torso.get_weights()))
+
+
+def test_sizes_are_short_for_a_dense_encoder():
+    short = networks.gru(4, encoder=(5, 6), activation="tanh", seed=0)
+    encoder = {"name": "dense", "sizes": [5, 6], "activation": "tanh"}
+    long = networks.gru(4, encoder=encoder, seed=0)
+    weights = (build(torso).get_weights() for torso in (short, long))
+    assert all(map(np.array_equal, *weights))
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,20 @@ def test_set(assignment, key, value):
     assert got == value and type(got) is type(value)
 
 
+def test_an_encoder_is_completed_like_a_torso(tmp_path):
+    run = resolve(
+        "reinforce",
+        "CartPole-v1",
+        torso="lstm",
+        overrides=["torso.encoder={name: conv, variant: small}", "torso.encoder.max_pool=true"],
+    )
+    encoder = run.torso["encoder"]
+    assert (encoder["name"], encoder["variant"], encoder["max_pool"]) == ("conv", "small", True)
+    assert encoder["activation"] == "relu" and "seed" not in encoder
+    torso = config.make_torso(run.torso, seed=0)
+    assert [layer.name for layer in torso.encoder.layers].count("pool_0") == 1
+
+
 def test_overrides_as_a_mapping():
     got = flat(overrides={"learning_rate": 0.5, "exploration.epsilon": Linear(1.0, 0.5, 10)})
     assert got["agent_params.learning_rate"] == 0.5
@@ -185,6 +199,26 @@ def test_a_callable_environment(tmp_path):
         ({"overrides": ["seed=[1"]}, r"--set seed is no plain YAML"),
         ({"exploration": "sofmax"}, r"Unknown exploration 'sofmax'. Did you mean 'softmax'"),
         ({"exploration": 3}, r"exploration: expected a name, .*received 3"),
+        (
+            {"torso": "lstm", "overrides": ["torso.encoder={name: cov}"]},
+            r"Unknown torso.encoder 'cov'. Did you mean 'conv'",
+        ),
+        (
+            {"torso": "lstm", "overrides": ["torso.encoder={name: conv, maxpool: true}"]},
+            r"torso.encoder.maxpool\b.*'torso.encoder.max_pool'",
+        ),
+        (
+            {"torso": "gru", "overrides": ["torso.encoder={name: conv, max_pool: 3}"]},
+            "torso.encoder.max_pool: expected true or false, received 3",
+        ),
+        (
+            {"torso": "gru", "overrides": ["torso.encoder={name: gru}"]},
+            "Unknown torso.encoder 'gru'.*Known: conv, dense",
+        ),
+        (
+            {"torso": "gru", "overrides": ["torso.encoder=conv"]},
+            "torso.encoder: expected a list like .* or a mapping",
+        ),
         ({"torso": "dens"}, r"Unknown torso 'dens'. Did you mean 'dense'"),
         ({"steps": 0}, r"steps: expected 1 to"),
         ({"steps": "many"}, r"steps: expected a whole number, received 'many'"),

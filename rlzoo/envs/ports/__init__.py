@@ -14,6 +14,7 @@ from rlzoo.envs.ports.base import EnvState, Port, PortedEnvs
 from rlzoo.envs.ports.cartpole import CartPole, CartPoleNoVel
 from rlzoo.envs.ports.catch import Catch
 from rlzoo.envs.ports.deep_sea import DeepSea
+from rlzoo.envs.ports.digits import DigitBandit, DigitMaze, DigitSequence
 from rlzoo.envs.ports.maze import Maze
 from rlzoo.envs.ports.memory import Memory
 from rlzoo.envs.ports.mountain_car import MountainCar, MountainCarContinuous
@@ -37,6 +38,9 @@ PORTS: dict[str, type[Port]] = {  # by the id that Gymnasium registers
     "rlzoo/CartPoleNoVel-v1": CartPoleNoVel,
     "rlzoo/Catch-v0": Catch,
     "rlzoo/DeepSea-v0": DeepSea,
+    "rlzoo/DigitBandit-v0": DigitBandit,
+    "rlzoo/DigitMaze-v0": DigitMaze,
+    "rlzoo/DigitSequence-v0": DigitSequence,
     "rlzoo/DynaMaze-v0": Maze,
     "rlzoo/Memory-v0": Memory,
     "rlzoo/ShortcutMaze-v0": Maze,

@@ -60,7 +60,7 @@ def gradients(torso: dict[str, Any], delay: int, seed: int, weights: list | None
     try:
         walk = keras.layers.RNN(make_torso(torso, seed))
         head = problem.head(seed)
-        model = keras.Sequential([keras.Input(obs.shape[1:]), walk, head])
+        model = keras.Sequential([keras.Input(obs.shape[1:], dtype="float64"), walk, head])
     finally:
         keras.config.set_dtype_policy(before)
     if weights is not None:

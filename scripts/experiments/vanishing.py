@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,10 @@ SAID: list[str] = []  # what the figures say
 SMALLEST = float(np.finfo(np.float32).tiny)  # of float32, in which networks train
 
 
-def gradients(torso: dict[str, Any], delay: int, seed: int, weights: list | None = None) -> list:
-    """Returns the mean norm of d loss / d input, from the last step back to the first.
+def gradients(torso: dict[str, Any], delay: int, seed: int) -> list[float]:
+    """Returns the norm of d loss / d input before training, from the last step to the first.
 
-    In float64: what is 0 in float32 shows too.
-
-    Args:
-        torso: its name and parameters.
-        delay: of the task.
-        seed: of weights and data.
-        weights: of the torso and the head, after training; by default those at its start.
+    The mean over `SAMPLE` sequences, in float64: what is 0 in float32 shows too.
     """
     problem = Recall(delay=delay, examples=4 * SAMPLE).problem(seed)
     obs, symbols = problem.train.inputs["obs"][:SAMPLE], problem.train.targets[:SAMPLE]
@@ -63,8 +58,6 @@ def gradients(torso: dict[str, Any], delay: int, seed: int, weights: list | None
         model = keras.Sequential([keras.Input(obs.shape[1:], dtype="float64"), walk, head])
     finally:
         keras.config.set_dtype_policy(before)
-    if weights is not None:
-        model.set_weights(weights)
 
     @tf.function
     def gradient(inputs):
@@ -80,18 +73,17 @@ def gradients(torso: dict[str, Any], delay: int, seed: int, weights: list | None
 
 
 def run(torso: dict[str, Any], delay: int, seed: int) -> dict[str, Any]:
-    """Trains once; returns the accuracy, and the gradients before and after."""
+    """Trains once; returns the gradients before and the accuracy after."""
     with tempfile.TemporaryDirectory() as folder:
-        trained = rlzoo.pretrain(
+        summary = rlzoo.pretrain(
             "recall", torso=torso, seed=seed, delay=delay, run_dir=f"{folder}/run", quiet=True,
             **BUDGET,
-        )  # fmt: skip
+        ).summary  # fmt: skip
     return {
         "delay": delay,
         "seed": seed,
-        "accuracy": round(trained.summary["test_accuracy"], 4),
-        "start": gradients(torso, delay, seed),
-        "end": gradients(torso, delay, seed, trained.model.get_weights()),
+        "gradients": gradients(torso, delay, seed),
+        "accuracy": round(summary["test_accuracy"], 4),
     }
 
 
@@ -112,7 +104,7 @@ def main() -> None:
                     delay,
                     seed,
                     row["accuracy"],
-                    row["start"][-1],
+                    row["gradients"][-1],
                     file=sys.stderr,
                     flush=True,
                 )
@@ -120,6 +112,8 @@ def main() -> None:
                 results[name] = [*results.get(name, []), row]
                 results = {name: results[name] for name in TORSOS if name in results}
                 FILE.write_text(json.dumps(results) + "\n")
+    if set(read()) != set(TORSOS):
+        sys.exit("The page and the picture are drawn when every torso has run.")
     draw(read())
     (RESULTS / "vanishing_gradients.md").write_text("\n".join(page(read())) + "\n")
 
@@ -133,38 +127,28 @@ def draw(results: dict[str, list[dict[str, Any]]]) -> None:
     """Draws gradients against steps back, and accuracy against delay."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.5, 5.2), dpi=110, layout="constrained")
+    figure = Figure(figsize=(12, 5.4), dpi=110, layout="constrained")
     left: Any = figure.add_subplot(1, 2, 1)
     right: Any = figure.add_subplot(1, 2, 2)
     longest = max(DELAYS)
-    for name, rows in results.items():
+    for i, (name, rows) in enumerate(results.items()):
         words, _, color = TORSOS[name]
-        curves = np.array([row["start"] for row in rows if row["delay"] == longest])
-        for curve in curves:
-            left.plot(np.maximum(curve, 1e-300), color=color, linewidth=0.8, alpha=0.4)
-        if len(curves):
-            left.plot(geometric_mean(curves), color=color, linewidth=2.2, label=words)
-        delays = [delay for delay in DELAYS if cells(rows, delay, "accuracy")]
-        means = [np.mean(cells(rows, delay, "accuracy")) for delay in delays]
-        right.plot(delays, means, color=color, linewidth=2.2, label=words)
-        points = [(row["delay"], row["accuracy"]) for row in rows]
-        right.scatter(*zip(*points, strict=True), color=color, s=28, alpha=0.7, zorder=3)
-    left.axhline(SMALLEST, color="gray", linestyle=":", linewidth=1.5)
-    left.text(
-        longest,
-        SMALLEST * 3,
-        "float32 ends here",
-        color="gray",
-        ha="right",
-        va="bottom",
-        fontsize=9,
-    )
+        curves = np.array(cells(rows, longest, "gradients"))
+        left.plot(curves.T, color=color, linewidth=0.8, alpha=0.5)
+        left.plot(geometric_mean(curves), color=color, linewidth=2.2, label=words)
+        means = [np.mean(cells(rows, delay, "accuracy")) for delay in DELAYS]
+        right.plot(DELAYS, means, color=color, linewidth=1.8, alpha=0.6)
+        beside = 2.0 * (i - (len(results) - 1) / 2)  # else dots hide each other
+        for row in rows:
+            right.scatter(row["delay"] + beside, row["accuracy"], color=color, s=26, zorder=3)
+    left.axhline(SMALLEST, color="gray", linestyle=":")
+    left.text(0, SMALLEST / 100, "too small for float32", color="gray", va="top", fontsize=9)
     left.set_yscale("log")
     left.set_title(f"Before training, delay {longest}")
     left.set_xlabel("steps back from the answer")
     left.set_ylabel("norm of d loss / d input")
-    right.axhline(1 / 8, color="gray", linestyle=":", linewidth=1.5)
-    right.text(DELAYS[0], 1 / 8 + 0.01, "guessing", color="gray", va="bottom", fontsize=9)
+    right.axhline(1 / 8, color="gray", linestyle=":")
+    right.text(DELAYS[-1], 0.1, "guessing", color="gray", ha="right", va="top", fontsize=9)
     right.set_title("After 1,000 gradient steps")
     right.set_xlabel("delay in steps")
     right.set_ylabel("test accuracy")
@@ -173,8 +157,8 @@ def draw(results: dict[str, list[dict[str, Any]]]) -> None:
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower left" if axes is left else "center left", framealpha=0.9)
-    figure.suptitle("Recall: name the symbol seen at the start; thin lines and dots are seeds")
+    figure.suptitle("Recall: name the symbol seen at the start (thin lines and dots are seeds)")
+    figure.legend(loc="outside lower center", ncols=len(results), frameon=False)
     figure.savefig(RESULTS / "vanishing_gradients.png")
 
 
@@ -200,14 +184,11 @@ def page(results: dict[str, list[dict[str, Any]]]) -> list[str]:
         "## The gradient that reaches the symbol, before training",
         "",
         "The norm of d loss / d input at the first step, mean over 64 sequences, geometric mean of",
-        "the seeds. Computed in float64; networks train in float32, where nothing is smaller than",
-        "about 1e-45 and, from 1e-38 down, digits are lost.",
+        "the seeds. Computed in float64; networks train in float32, where digits are lost below",
+        "1e-38 and nothing is left below 1e-45.",
         "",
         *heads,
-        *(
-            line(name, rows, lambda found: f"{found:.0e}", "start")
-            for name, rows in results.items()
-        ),
+        *(line(name, rows, reached) for name, rows in results.items()),
         "",
         "## Accuracy on the test set after 1,000 gradient steps, every seed",
         "",
@@ -215,35 +196,23 @@ def page(results: dict[str, list[dict[str, Any]]]) -> list[str]:
         "of the 5 by validation loss, tested on 1,600 others. Guessing is right in 0.125.",
         "",
         *heads,
-        *(accuracies(name, rows) for name, rows in results.items()),
-        "",
-        "## The gradient that reaches the symbol, after training",
-        "",
-        "As above. A network that has learned to be sure has small gradients at every step, so",
-        "these are relative: to the gradient at the last step.",
-        "",
-        *heads,
-        *(line(name, rows, lambda found: f"{found:.0e}", "end") for name, rows in results.items()),
+        *(line(name, rows, accuracies) for name, rows in results.items()),
     ]
 
 
-def line(name: str, rows: list[dict[str, Any]], text: Any, key: str) -> str:
-    """Returns a row of a table of gradients."""
-    shown = []
-    for delay in DELAYS:
-        curves = np.array(cells(rows, delay, key))
-        if not len(curves):
-            shown.append("")
-            continue
-        found = geometric_mean(curves)
-        shown.append(text(found[-1] / found[0] if key == "end" else found[-1]))
-    return f"| {TORSOS[name][0]} | {' | '.join(shown)} |"
+def line(name: str, rows: list[dict[str, Any]], text: Callable[[list, int], str]) -> str:
+    """Returns a row of a table, with a text for each delay."""
+    return f"| {TORSOS[name][0]} | {' | '.join(text(rows, delay) for delay in DELAYS)} |"
 
 
-def accuracies(name: str, rows: list[dict[str, Any]]) -> str:
-    """Returns a row of the table of accuracies."""
-    shown = [", ".join(f"{x:.3f}" for x in cells(rows, delay, "accuracy")) for delay in DELAYS]
-    return f"| {TORSOS[name][0]} | {' | '.join(shown)} |"
+def reached(rows: list[dict[str, Any]], delay: int) -> str:
+    """Returns the gradient that reaches the first step."""
+    return f"{geometric_mean(np.array(cells(rows, delay, 'gradients')))[-1]:.0e}"
+
+
+def accuracies(rows: list[dict[str, Any]], delay: int) -> str:
+    """Returns the accuracy of every seed."""
+    return ", ".join(f"{accuracy:.3f}" for accuracy in cells(rows, delay, "accuracy"))
 
 
 def cells(rows: list[dict[str, Any]], delay: int, key: str) -> list:
@@ -253,7 +222,7 @@ def cells(rows: list[dict[str, Any]], delay: int, key: str) -> list:
 
 def geometric_mean(curves: np.ndarray) -> np.ndarray:
     """Returns the geometric mean over the first axis."""
-    return np.exp(np.log(np.maximum(curves, 1e-300)).mean(0))
+    return np.exp(np.log(curves).mean(0))
 
 
 if __name__ == "__main__":

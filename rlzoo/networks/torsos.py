@@ -14,7 +14,6 @@ import keras
 from rlzoo.types import nearest
 
 _NATURE = (32, 8, 4), (64, 4, 2), (64, 3, 1)  # filters, kernel, stride; Mnih et al. 2015
-_SMALL = (16, 3, 1), (32, 3, 1)  # for images of about 10x10 to 28x28
 
 
 def initializer(name: str, gain: float = math.sqrt(2.0), seed: int | None = None):
@@ -62,6 +61,8 @@ def conv(
     variant: str = "nature",
     size: int | None = None,
     activation: str = "relu",
+    filters: tuple[int, ...] = (16, 32),
+    stride: int = 1,
     max_pool: bool = False,
     init: str = "he",
     seed: int | None = None,
@@ -72,24 +73,29 @@ def conv(
         variant: `nature` (Mnih et al. 2015, for about 84x84) or `small` (for 10x10 to 28x28).
         size: units of the dense layer; by default 512 for nature, 128 for small.
         activation: any Keras activation.
+        filters: of each 3x3 convolution of the small variant.
+        stride: of the same; 2 halves the image at each, and costs an agent less than pooling.
         max_pool: halve the image after each convolution of the small variant.
         init: kernel initialiser: he, orthogonal or glorot.
         seed: of the initialisers.
     """
     if variant not in ("nature", "small"):
         raise ValueError(f"conv expects variant 'nature' or 'small', received {variant!r}.")
-    stages = _NATURE if variant == "nature" else _SMALL
+    if stride < 1:
+        raise ValueError(f"conv expects a stride of at least 1, received {stride}.")
+    small = tuple((count, 3, stride) for count in _sizes("filters", filters))
+    stages = _NATURE if variant == "nature" else small
     smallest = 1
-    for _, kernel, stride in reversed(stages):
+    for _, kernel, step in reversed(stages):
         smallest = (2 * smallest - 1 if max_pool else smallest) - 1
-        smallest = smallest * stride + kernel
+        smallest = smallest * step + kernel
     layers: list[keras.Layer] = [ImageChannels(smallest, name="channels")]
-    for i, (filters, kernel, stride) in enumerate(stages):
+    for i, (count, kernel, step) in enumerate(stages):
         layers.append(
             keras.layers.Conv2D(
-                filters,
+                count,
                 kernel,
-                stride,
+                step,
                 activation=activation,
                 kernel_initializer=initializer(init, seed=_offset(seed, i)),
                 name=f"conv_{i}",

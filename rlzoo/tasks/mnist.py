@@ -23,12 +23,17 @@ class MNIST:
     """
 
     torso: dict = dataclasses.field(
-        default_factory=lambda: {"name": "conv", "variant": "small", "max_pool": True}
+        default_factory=lambda: {
+            "name": "conv",
+            "variant": "small",
+            "filters": (32, 64),
+            "max_pool": True,
+        }
     )
-    epochs: int = 20
+    epochs: int = 40
     batch_size: int = 64
-    learning_rate: float = 2e-3
-    patience: int = 6
+    learning_rate: float = 1e-3
+    patience: int = 40
     data: str = ""  # a file or folder with the whole set
     download: bool = False  # fetch the whole set through Keras
     augment: bool = True  # shift, turn and zoom training images a little, anew each time

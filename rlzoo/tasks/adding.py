@@ -21,7 +21,8 @@ class Adding:
     has a mean squared error of 1/6.
     """
 
-    # The memory must last from the start: with Keras's own biases Adam finds no way in time.
+    # A memory that lasts as long as the sequences, from the start: without `chrono` it takes the
+    # LSTM too long to find out that there is something to remember.
     torso: dict = dataclasses.field(default_factory=lambda: {"name": "lstm", "chrono": 200})
     epochs: int = 10
     batch_size: int = 64

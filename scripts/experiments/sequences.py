@@ -1,6 +1,6 @@
 """How well the torsos learn the sequence tasks: docs/results/sequences.md.
 
-    scripts/learn sequences                   everything, about 20 minutes on one core
+    scripts/learn sequences                   everything, half an hour on one core
     scripts/learn sequences adding-lstm       some of the cases
 
 Each run writes docs/results/sequences.json as it ends; the page is drawn anew from it.
@@ -64,7 +64,7 @@ ABOUT = {
         "The embedded series (Mackey & Glass 1977), one step ahead. Skill: 1 is perfect, 0 is no",
         "better than the last value seen.",
     ],
-    "characters": ["The embedded text, one character ahead at every step."],
+    "characters": ["The embedded text, one character ahead at every step; one seed only."],
 }
 TITLES = {
     MSE: "mean squared error",

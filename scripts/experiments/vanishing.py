@@ -1,6 +1,6 @@
 """Vanishing gradients, shown by the task recall: docs/results/vanishing_gradients.md.
 
-    scripts/learn vanishing                   everything, about 15 minutes on two cores
+    scripts/learn vanishing                   everything, half an hour on one core
     scripts/learn vanishing lstm gru          some of the torsos
 
 Each run writes docs/results/vanishing_gradients.json as it ends; what is there is not run again.

@@ -123,6 +123,7 @@ def lstm(
     units: int = 64,
     encoder: tuple[int, ...] | dict = (),
     activation: str = "relu",
+    chrono: int | None = None,
     seed: int | None = None,
 ) -> keras.Layer:
     """Returns an LSTM (Hochreiter & Schmidhuber 1997) behind an optional encoder.
@@ -132,9 +133,16 @@ def lstm(
         encoder: what comes before it: the units of dense layers, or another torso with its
             parameters, such as `{"name": "conv", "variant": "small"}`.
         activation: of the dense layers, where `encoder` has their units.
+        chrono: start with a memory that lasts, by `ChronoBias`: the longest wait in steps, at
+            least 3; by default the forget gate has a bias of 1 (Jozefowicz et al. 2015), and
+            about half of what it holds is gone after 2 steps.
         seed: of the initialisers.
     """
-    cell = keras.layers.LSTMCell(units, name="lstm", **_recurrent_init(seed))
+    bias = {}
+    if chrono is not None:
+        start = ChronoBias(chrono, seed=_offset(seed, 2))
+        bias = {"bias_initializer": start, "unit_forget_bias": False}
+    cell = keras.layers.LSTMCell(units, name="lstm", **_recurrent_init(seed), **bias)
     return Recurrent(cell, _encoder(encoder, activation, seed), name="lstm_torso")
 
 
@@ -146,7 +154,7 @@ def gru(
 ) -> keras.Layer:
     """Returns a GRU (Cho et al. 2014, arXiv:1406.1078) behind an optional encoder.
 
-    The arguments are those of `lstm`.
+    The arguments are those of `lstm`, but for `chrono`.
     """
     cell = keras.layers.GRUCell(units, name="gru", **_recurrent_init(seed))
     return Recurrent(cell, _encoder(encoder, activation, seed), name="gru_torso")
@@ -161,7 +169,7 @@ def rnn(
     """Returns a plain recurrent layer (Elman 1990), tanh, behind an optional encoder.
 
     Its gradients vanish over long delays (doi:10.1109/72.279181). The arguments are those of
-    `lstm`.
+    `lstm`, but for `chrono`.
     """
     cell = keras.layers.SimpleRNNCell(units, name="rnn", **_recurrent_init(seed))
     return Recurrent(cell, _encoder(encoder, activation, seed), name="rnn_torso")
@@ -222,6 +230,36 @@ class Recurrent(keras.Layer):
         for key in ("cell", "encoder"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
         return cls(**config)
+
+
+@keras.saving.register_keras_serializable("rlzoo")
+class ChronoBias(keras.initializers.Initializer):
+    """Biases of an LSTM whose units forget at paces from 2 steps to a longest one.
+
+    forget = log(u), u uniform in [1, longest - 1]; input = -forget; others 0: a unit holds on for
+    about 1 + u steps (Tallec & Ollivier 2018, arXiv:1804.11188).
+
+    Args:
+        longest: steps, at least 3.
+        seed: of the draw.
+    """
+
+    def __init__(self, longest: int, seed: int | None = None):
+        if longest < 3:
+            raise ValueError(f"chrono: expected at least 3 steps or null, received {longest}.")
+        self.longest = longest
+        self.seed = seed
+
+    def __call__(self, shape, dtype=None):
+        """Returns [4 * units]: of the gates input, forget, cell and output, as Keras has them."""
+        pace = keras.initializers.RandomUniform(1.0, self.longest - 1.0, seed=self.seed)
+        forget = keras.ops.log(pace((shape[0] // 4,), dtype))
+        rest = keras.ops.zeros_like(forget)
+        return keras.ops.concatenate([-forget, forget, rest, rest])
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras."""
+        return {"longest": self.longest, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable("rlzoo")

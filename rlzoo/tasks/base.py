@@ -68,6 +68,32 @@ def split(inputs: dict[str, np.ndarray], targets: np.ndarray, *sizes: int) -> li
     ]
 
 
+def chronological(series: np.ndarray) -> list[np.ndarray]:
+    """Returns the first 80 % of a series to learn from, the next 10 % to validate, the rest."""
+    return np.split(series, [len(series) * 8 // 10, len(series) * 9 // 10])
+
+
+def windows(series: np.ndarray, size: int, step: int, most: int) -> np.ndarray:
+    """Returns windows [n, size] of a series [length].
+
+    Args:
+        series: [length], at least `size`.
+        size: of a window.
+        step: between the starts of two windows.
+        most: windows that are wanted at most; of more, every second is taken, or every third ...
+
+    Raises:
+        ValueError: the series has no room for a window.
+    """
+    if len(series) < size:
+        raise ValueError(
+            f"The data are too short: a tenth of them, {len(series):,} in a row, validates and a "
+            f"tenth tests; expected at least {size:,} in each. Give more, or use shorter windows."
+        )
+    found = np.lib.stride_tricks.sliding_window_view(series, size)[::step]
+    return found[:: math.ceil(len(found) / most)]
+
+
 def check_ranges(task: Any, **ranges: tuple[float, float]) -> None:
     """Raises a `ValueError` for the first setting of a task that is out of its range."""
     shared = {"epochs": COUNT, "batch_size": COUNT, "learning_rate": POSITIVE, "patience": COUNT}

@@ -370,3 +370,34 @@ def test_a_torso_that_cannot_be_copied_is_refused_with_what_to_do():
         networks.copy_torso(NoConfig(4), BOX)
     with pytest.raises(ValueError, match=r"torso cannot be copied.*get_config\(\)"):
         networks.copy_network(build(NoConfig(4)))
+
+
+def test_chrono_spreads_how_long_an_lstm_remembers():
+    """Tallec & Ollivier 2018: forget = log(u), u in [1, longest - 1], input = -forget."""
+    torso = networks.lstm(1_000, chrono=100, seed=0)
+    build(torso)
+    entry, forget, cell, out = np.split(torso.cell.bias.numpy(), 4)
+    pace = np.exp(forget)
+    assert 1.0 <= pace.min() < 2.0
+    assert 98.0 < pace.max() <= 99.0
+    assert pace.mean() == pytest.approx(50.0, rel=0.05)
+    np.testing.assert_array_equal(entry, -forget)
+    assert not np.any(cell) and not np.any(out)
+
+
+def test_without_chrono_an_lstm_starts_with_a_forget_bias_of_1():
+    torso = networks.lstm(5, seed=0)
+    build(torso)
+    np.testing.assert_array_equal(torso.cell.bias, np.repeat([0.0, 1.0, 0.0, 0.0], 5))
+
+
+def test_a_chrono_lstm_survives_its_config():
+    torso = networks.lstm(5, chrono=30, seed=0)
+    copy = keras.layers.deserialize(keras.layers.serialize(torso))
+    build(torso), build(copy)
+    np.testing.assert_array_equal(copy.cell.bias, torso.cell.bias)
+
+
+def test_chrono_refuses_a_wait_that_is_none():
+    with pytest.raises(ValueError, match="chrono: expected at least 3 steps or null, received 2"):
+        networks.lstm(chrono=2)

@@ -8,6 +8,7 @@ and the picture are drawn anew from all results there are.
 """
 
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -23,6 +24,8 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import gymnasium
 import numpy as np
+
+from rlzoo.train.aggregate import bootstrap_interval, interquartile_mean
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "pretraining"
 RUNS = Path("runs") / "pretraining"  # of the torsos
@@ -205,6 +208,147 @@ def described(name: str) -> dict:
 
 def write_page() -> None:
     """Writes docs/results/pretraining.md and its picture from every result there is."""
+    found = {
+        name: json.loads((RESULTS / f"{name}.json").read_text())
+        for name in CASES
+        if (RESULTS / f"{name}.json").exists()
+    }
+    figures = {name: measured(result) for name, result in found.items()}
+    draw(found, figures)
+    lines = [*INTRODUCTION, "", *HEADING]
+    for name, result in found.items():
+        for variant in VARIANTS:
+            lines.append(summary_line(name, variant, result, figures[name]))
+    lines += ["", "![Curves of every case](pretraining.png)", ""]
+    for name, result in found.items():
+        lines += section(name, result, figures[name])
+    (RESULTS.parent / "pretraining.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+INTRODUCTION = """\
+# Does pretraining help?
+
+`scripts/learn pretraining [CASE ...]`: each case trains an agent with a torso that starts anew
+(`scratch`), with a pretrained one whose weights stay (`frozen`), and with a pretrained one that
+learns on (`tuned`). Five seeds each, every one below. All other settings of a case are the same
+in its three variants, but for the learning rate, which is in the table; a frozen torso leaves a
+linear head only, which takes a higher one.
+
+- `area`: the mean of all evaluations along the training, evenly spaced: the area under the
+  learning curve, as a return. Interquartile mean over seeds and its 95 % bootstrap interval.
+- `steps to 90 %`: median over seeds of the environment steps before the first evaluation that
+  reaches 90 % of the best return that any variant's mean curve reaches (from the worst return seen
+  upwards where returns are negative), and how many of the five seeds reach it at all.
+- `unseen`: the best checkpoint on 200 episodes with images that neither pretraining nor the agent
+  was shown.
+
+What pretraining itself costs is not counted: `digits` is MNIST, 3,600 labelled images, 25 epochs
+(the agents of the digit environments are shown the same images, and 400 more, without labels);
+`recall` 6,400 sequences; `foresight` 16,000 random steps of CartPole, which would be steps of the
+environment too. One pretrained torso, of seed 0, serves all five seeds of a case.""".split("\n")
+HEADING = (
+    "| case | torso | learning rate | area | steps to 90 % | last | unseen |",
+    "|---|---|---|---|---|---|---|",
+)
+
+
+def measured(result: dict) -> dict[str, dict]:
+    """Returns for each variant the area under each seed's curve, and when it came to 90 %."""
+    curves = {
+        variant: [np.array(row["curve"]) for row in rows]
+        for variant, rows in result["rows"].items()
+    }
+    length = min(len(curve) for rows in curves.values() for curve in rows)
+    means = [np.mean([c[:length, 1] for c in rows], axis=0) for rows in curves.values() if rows]
+    low = min(0.0, min(float(mean.min()) for mean in means))
+    target = low + 0.9 * (max(float(mean.max()) for mean in means) - low)
+    figures = {}
+    for variant, rows in curves.items():
+        reached = [next((int(s) for s, value in c if value >= target), None) for c in rows]
+        figures[variant] = {
+            "area": [float(c[:, 1].mean()) for c in rows],
+            "reached": reached,
+            "target": target,
+        }
+    return figures
+
+
+def median_steps(reached: list) -> str:
+    """Returns the median of the steps, a seed that never came counting as infinitely late."""
+    middle = sorted(math.inf if step is None else step for step in reached)[len(reached) // 2]
+    count = sum(step is not None for step in reached)
+    return f"{'never' if middle == math.inf else f'{middle:,}'} ({count} of {len(reached)})"
+
+
+def summary_line(name: str, variant: str, result: dict, figures: dict) -> str:
+    """Returns a variant's line in the table at the top."""
+    rows, mine = result["rows"][variant], figures[variant]
+    if not rows:
+        return f"| {name} | {variant} | | not run | | | |"
+    low, high = bootstrap_interval(mine["area"])
+    last = interquartile_mean([row["last"] for row in rows])
+    unseen = [row["unseen"] for row in rows if "unseen" in row]
+    return (
+        f"| {name} | {variant} | {result['learning_rates'][variant]:g} "
+        f"| {interquartile_mean(mine['area']):.3f} ({low:.3f} to {high:.3f}) "
+        f"| {median_steps(mine['reached'])} | {last:.3f} "
+        f"| {f'{interquartile_mean(unseen):.3f}' if unseen else ''} |"
+    )
+
+
+def section(name: str, result: dict, figures: dict) -> list[str]:
+    """Returns the lines about one case: every seed."""
+    settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
+    lines = [
+        f"## {name}",
+        "",
+        f"{result['agent']} on {result['env']}, {result['steps']:,} steps; torso "
+        f"{result['torso']['name']}, pretrained as `{result['pretrained']}`; {settings}. 90 % of "
+        f"the best: {figures['scratch']['target']:.3f}.",
+        "",
+        "| torso | seed | area | steps to 90 % | best | last | unseen |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for variant in VARIANTS:
+        mine = figures[variant]
+        for row, area, at in zip(
+            result["rows"][variant], mine["area"], mine["reached"], strict=True
+        ):
+            unseen = f"{row['unseen']:.3f}" if "unseen" in row else ""
+            came = "never" if at is None else f"{at:,}"
+            lines.append(
+                f"| {variant} | {row['seed']} | {area:.3f} | {came} "
+                f"| {row['best']:.3f} | {row['last']:.3f} | {unseen} |"
+            )
+    return [*lines, ""]
+
+
+def draw(found: dict, figures: dict) -> None:
+    """Draws every case's curves: each seed thin, their mean thick."""
+    from matplotlib.figure import Figure
+
+    columns = 2 if len(found) > 1 else 1
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(6.2 * columns, 3.7 * rows), dpi=90, layout="constrained")
+    for place, (name, result) in enumerate(found.items()):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        for variant, seeds in result["rows"].items():
+            curves = [np.array(row["curve"]) for row in seeds]
+            for curve in curves:
+                axes.plot(*curve.T, color=COLORS[variant], alpha=0.25, linewidth=0.8)
+            if curves:
+                length = min(map(len, curves))
+                mean = np.mean([curve[:length] for curve in curves], axis=0)
+                axes.plot(*mean.T, color=COLORS[variant], linewidth=2.2, label=variant)
+        axes.axhline(figures[name]["scratch"]["target"], color="black", linestyle=":", linewidth=1)
+        axes.set_title(name)
+        axes.set_xlabel("environment steps")
+        axes.set_ylabel("return of an episode")
+        axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="lower right")
+    figure.savefig(RESULTS.parent / "pretraining.png")
 
 
 if __name__ == "__main__":

@@ -299,13 +299,13 @@ class _Session:
         self.log: logs.RunLog = log
         self.stop: Stop = stop
         self.epoch = 0  # whole epochs done
-        self.best = (np.inf, 0)  # validation loss and epoch
+        self.best = (np.inf, 0)  # validation error and epoch
         self.seconds = 0.0  # in `fit`, also in earlier sessions
         self.batches = -(-len(problem.train.targets) // config.task.batch_size)
         self._restore()
 
     def run(self) -> None:
-        """Trains until the last epoch, or until the validation loss no longer falls."""
+        """Trains until the last epoch, or until the validation error no longer falls."""
         task = self.config.task
         count = sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
         self.log.message(
@@ -326,8 +326,8 @@ class _Session:
                     f"The loss became NaN or infinite in epoch {self.epoch}. The checkpoint of the "
                     "epoch before is good. A lower learning_rate may help."
                 )
-            if figures["loss/validation"] < self.best[0]:
-                self.best = (figures["loss/validation"], self.epoch)
+            if _error(figures) <= self.best[0]:  # of equals the last: it learned longest
+                self.best = (_error(figures), self.epoch)
                 self._save(named_arrays(self.model, self.torso), best=True)
             shown = ", ".join(f"{tag} {value:.4g}" for tag, value in figures.items())
             self.log.message(f"Epoch {self.epoch}/{task.epochs}: {shown}")
@@ -350,7 +350,7 @@ class _Session:
             "best_epoch": self.best[1],
             "examples": len(self.problem.train.targets),
             "seconds": round(self.seconds, 3),
-            "validation_loss": self.best[0],
+            "validation_error": self.best[0],
             **{f"test_{name}": value for name, value in figures.items()},
             "versions": meta["versions"],
         }
@@ -443,6 +443,13 @@ class _Session:
         self.best = (float(meta["best"][0]), int(meta["best"][1]))
         self.seconds = float(meta["seconds"])
         self.log.message(f"Going on after epoch {self.epoch}.")
+
+
+def _error(figures: Mapping[str, float]) -> float:
+    """Returns what chooses the best epoch: the share of wrong answers, or else the loss."""
+    if "accuracy/validation" in figures:
+        return 1.0 - figures["accuracy/validation"]
+    return figures["loss/validation"]
 
 
 def _epochs_done(run_dir: Path) -> int:

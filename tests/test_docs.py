@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     "README.md",
+    "docs/pretraining.md",
     *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/agents").glob("*.md")),
 ]
 ENTRY_POINTS = {"scripts/train", "scripts/test"}  # test_learning.py runs the one; this is the other

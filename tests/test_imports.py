@@ -33,7 +33,7 @@ ALLOWED = {
         "networks",
         "ops",
         "types",
-    },  # fmt: skip
+    },
     "interop": {"train", "agents", "envs", "exploration", "replay", "networks", "ops", "types"},
     "cli": {"interop", "train", "tasks", "agents", "envs", "exploration", "networks", "types"},
     "": {"train"},  # rlzoo/__init__.py

@@ -57,3 +57,13 @@ def test_memory_needs_a_recurrent_torso(tmp_path):
     )
     assert lstm >= 0.9
     assert dense <= 0.6  # chance is 0, plus the luck of 20 episodes
+
+
+def test_a_long_memory_is_learned(tmp_path):
+    """Of two numbers 200 steps apart at most, and of a symbol 50 steps back."""
+    lstm = rlzoo.pretrain("adding", run_dir=tmp_path / "lstm", quiet=True)
+    rnn = rlzoo.pretrain("adding", torso="rnn", run_dir=tmp_path / "rnn", quiet=True)
+    recall = rlzoo.pretrain("recall", run_dir=tmp_path / "recall", quiet=True)
+    assert lstm.summary["test_loss"] < 0.01
+    assert rnn.summary["test_loss"] > 0.1
+    assert recall.summary["test_accuracy"] >= 0.99

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util  # has no public name; since TensorFlow 1
 
 from rlzoo.types import nearest
 
@@ -64,6 +66,7 @@ def conv(
     filters: tuple[int, ...] = (16, 32),
     stride: int = 1,
     max_pool: bool = False,
+    layer_norm: bool = False,
     init: str = "he",
     seed: int | None = None,
 ) -> keras.Layer:
@@ -76,6 +79,8 @@ def conv(
         filters: of each 3x3 convolution of the small variant.
         stride: of the same; 2 halves the image at each, and costs an agent less than pooling.
         max_pool: halve the image after each convolution of the small variant.
+        layer_norm: normalise the features before the last activation, so that a new head starts
+            from values of a known size, however long the torso was trained.
         init: kernel initialiser: he, orthogonal or glorot.
         seed: of the initialisers.
     """
@@ -92,7 +97,7 @@ def conv(
     layers: list[keras.Layer] = [ImageChannels(smallest, name="channels")]
     for i, (count, kernel, step) in enumerate(stages):
         layers.append(
-            keras.layers.Conv2D(
+            PatchConv2D(
                 count,
                 kernel,
                 step,
@@ -102,15 +107,14 @@ def conv(
             )
         )
         if max_pool:
-            layers.append(keras.layers.MaxPooling2D(2, padding="same", name=f"pool_{i}"))
+            layers.append(HalvingMaxPool(name=f"pool_{i}"))
+    kernel = initializer(init, seed=_offset(seed, len(layers)))
+    units = size or (512 if variant == "nature" else 128)
     layers += [
         keras.layers.Flatten(name="flatten"),
-        keras.layers.Dense(
-            size or (512 if variant == "nature" else 128),
-            activation=activation,
-            kernel_initializer=initializer(init, seed=_offset(seed, len(layers))),
-            name="dense",
-        ),
+        keras.layers.Dense(units, kernel_initializer=kernel, name="dense"),
+        *([keras.layers.LayerNormalization(name="norm")] if layer_norm else []),
+        keras.layers.Activation(activation, name="activation"),
     ]
     return keras.Sequential(layers, name="conv_torso")
 
@@ -119,6 +123,7 @@ def lstm(
     units: int = 64,
     encoder: tuple[int, ...] | dict = (),
     activation: str = "relu",
+    chrono: int | None = None,
     seed: int | None = None,
 ) -> keras.Layer:
     """Returns an LSTM (Hochreiter & Schmidhuber 1997) behind an optional encoder.
@@ -128,9 +133,16 @@ def lstm(
         encoder: what comes before it: the units of dense layers, or another torso with its
             parameters, such as `{"name": "conv", "variant": "small"}`.
         activation: of the dense layers, where `encoder` has their units.
+        chrono: start with a memory that lasts, by `ChronoBias`: the longest wait in steps, at
+            least 3; by default the forget gate has a bias of 1 (Jozefowicz et al. 2015), and
+            about half of what it holds is gone after 2 steps.
         seed: of the initialisers.
     """
-    cell = keras.layers.LSTMCell(units, name="lstm", **_recurrent_init(seed))
+    bias = {}
+    if chrono is not None:
+        start = ChronoBias(chrono, seed=_offset(seed, 2))
+        bias = {"bias_initializer": start, "unit_forget_bias": False}
+    cell = keras.layers.LSTMCell(units, name="lstm", **_recurrent_init(seed), **bias)
     return Recurrent(cell, _encoder(encoder, activation, seed), name="lstm_torso")
 
 
@@ -142,7 +154,7 @@ def gru(
 ) -> keras.Layer:
     """Returns a GRU (Cho et al. 2014, arXiv:1406.1078) behind an optional encoder.
 
-    The arguments are those of `lstm`.
+    The arguments are those of `lstm`, but for `chrono`.
     """
     cell = keras.layers.GRUCell(units, name="gru", **_recurrent_init(seed))
     return Recurrent(cell, _encoder(encoder, activation, seed), name="gru_torso")
@@ -157,7 +169,7 @@ def rnn(
     """Returns a plain recurrent layer (Elman 1990), tanh, behind an optional encoder.
 
     Its gradients vanish over long delays (doi:10.1109/72.279181). The arguments are those of
-    `lstm`.
+    `lstm`, but for `chrono`.
     """
     cell = keras.layers.SimpleRNNCell(units, name="rnn", **_recurrent_init(seed))
     return Recurrent(cell, _encoder(encoder, activation, seed), name="rnn_torso")
@@ -221,6 +233,36 @@ class Recurrent(keras.Layer):
 
 
 @keras.saving.register_keras_serializable("rlzoo")
+class ChronoBias(keras.initializers.Initializer):
+    """Biases of an LSTM whose units forget at paces from 2 steps to a longest one.
+
+    forget = log(u), u uniform in [1, longest - 1]; input = -forget; others 0: a unit holds on for
+    about 1 + u steps (Tallec & Ollivier 2018, arXiv:1804.11188).
+
+    Args:
+        longest: steps, at least 3.
+        seed: of the draw.
+    """
+
+    def __init__(self, longest: int, seed: int | None = None):
+        if longest < 3:
+            raise ValueError(f"chrono: expected at least 3 steps or null, received {longest}.")
+        self.longest = longest
+        self.seed = seed
+
+    def __call__(self, shape, dtype=None):
+        """Returns [4 * units]: of the gates input, forget, cell and output, as Keras has them."""
+        pace = keras.initializers.RandomUniform(1.0, self.longest - 1.0, seed=self.seed)
+        forget = keras.ops.log(pace((shape[0] // 4,), dtype))
+        rest = keras.ops.zeros_like(forget)
+        return keras.ops.concatenate([-forget, forget, rest, rest])
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras."""
+        return {"longest": self.longest, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable("rlzoo")
 class ImageChannels(keras.Layer):
     """Gives an image [height, width] the channel axis that convolutions expect.
 
@@ -256,9 +298,64 @@ class ImageChannels(keras.Layer):
         return {**super().get_config(), "smallest": self.smallest}
 
 
+@keras.saving.register_keras_serializable("rlzoo")
+class PatchConv2D(keras.layers.Conv2D):
+    """Keras's convolution; under XLA one product of the image's patches with the kernel.
+
+    XLA's own takes 25 to 60 times as long on CPUs for its gradient inside a loop.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """Returns [B, height, width, filters]."""
+        height, width = inputs.shape[1:3]
+        if self.padding != "valid" or None in (height, width) or not _slow_xla():
+            return super().convolution_op(inputs, kernel)
+        rows, columns, channels, filters = kernel.shape
+        down, right = self.strides
+        patches = [
+            inputs[:, i : height - rows + i + 1 : down, j : width - columns + j + 1 : right]
+            for i in range(rows)
+            for j in range(columns)
+        ]
+        stacked = keras.ops.concatenate(patches, axis=-1)  # [B, h, w, rows * columns * channels]
+        shape = (-1, *stacked.shape[1:3], filters)
+        stacked = keras.ops.reshape(stacked, (-1, rows * columns * channels))
+        kernel = keras.ops.reshape(kernel, (-1, filters))
+        return keras.ops.reshape(keras.ops.matmul(stacked, kernel), shape)
+
+
+@keras.saving.register_keras_serializable("rlzoo")
+class HalvingMaxPool(keras.layers.MaxPooling2D):
+    """The largest of each 2x2 pixels; under XLA by other means than Keras.
+
+    XLA's own gradient of it is slow on CPUs. Where pixels are equally large, it goes to the first
+    of them; here, in equal parts to all.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "pool_size": 2, "strides": 2, "padding": "same"})
+
+    def call(self, inputs):
+        """Returns [B, ceil(height / 2), ceil(width / 2), channels]."""
+        height, width, channels = inputs.shape[1:]
+        if None in (height, width) or not _slow_xla():
+            return super().call(inputs)
+        padding = (0, 0), (0, height % 2), (0, width % 2), (0, 0)
+        if height % 2 or width % 2:
+            inputs = keras.ops.pad(inputs, padding, constant_values=-math.inf)
+        shape = (-1, (height + 1) // 2, 2, (width + 1) // 2, 2, channels)
+        return keras.ops.max(keras.ops.reshape(inputs, shape), axis=(2, 4))
+
+
 def is_recurrent(torso: keras.Layer) -> bool:
     """Tells whether a torso is a Keras RNN cell, which carries a state."""
     return hasattr(torso, "state_size")
+
+
+def _slow_xla() -> bool:
+    """Tells whether what is being traced will be compiled by XLA for a CPU."""
+    in_xla = control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    return in_xla and not tf.config.list_physical_devices("GPU")
 
 
 def _encoder(

@@ -47,7 +47,7 @@ class Task(Protocol):
     epochs: int  # at most
     batch_size: int
     learning_rate: float  # of Adam at first; it falls to 0 along a cosine
-    patience: int  # epochs without a better validation loss before training ends
+    patience: int  # epochs without a better validation error before training ends
 
     def problem(self, seed: int) -> Problem:
         """Returns the data, checked and split, and the rest of the problem.
@@ -66,6 +66,32 @@ def split(inputs: dict[str, np.ndarray], targets: np.ndarray, *sizes: int) -> li
         Examples({name: x[a:b] for name, x in inputs.items()}, targets[a:b])
         for a, b in zip(starts, ends, strict=True)
     ]
+
+
+def chronological(series: np.ndarray) -> list[np.ndarray]:
+    """Returns the first 80 % of a series to learn from, the next 10 % to validate, the rest."""
+    return np.split(series, [len(series) * 8 // 10, len(series) * 9 // 10])
+
+
+def windows(series: np.ndarray, size: int, step: int, most: int) -> np.ndarray:
+    """Returns windows [n, size] of a series [length].
+
+    Args:
+        series: [length], at least `size`.
+        size: of a window.
+        step: between the starts of two windows.
+        most: windows that are wanted at most; of more, every second is taken, or every third ...
+
+    Raises:
+        ValueError: the series has no room for a window.
+    """
+    if len(series) < size:
+        raise ValueError(
+            f"The data are too short: a tenth of them, {len(series):,} in a row, validates and a "
+            f"tenth tests; expected at least {size:,} in each. Give more, or use shorter windows."
+        )
+    found = np.lib.stride_tricks.sliding_window_view(series, size)[::step]
+    return found[:: math.ceil(len(found) / most)]
 
 
 def check_ranges(task: Any, **ranges: tuple[float, float]) -> None:

@@ -20,7 +20,7 @@ class Recall:
     """
 
     torso: dict = dataclasses.field(default_factory=lambda: {"name": "lstm"})
-    epochs: int = 30
+    epochs: int = 15
     batch_size: int = 64
     learning_rate: float = 3e-3
     patience: int = 10

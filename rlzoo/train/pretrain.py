@@ -298,7 +298,7 @@ class _Session:
         self.log: logs.RunLog = log
         self.stop: Stop = stop
         self.epoch = 0  # whole epochs done
-        self.best = (np.inf, 0)  # validation loss and epoch
+        self.best = (np.inf, 0)  # validation error and epoch
         self.seconds = 0.0  # in `fit`, also in earlier sessions
         self.batches = -(-len(problem.train.targets) // config.task.batch_size)
         self._saved = 0  # the epoch of the newest checkpoint
@@ -307,7 +307,7 @@ class _Session:
         self._restore()
 
     def run(self) -> None:
-        """Trains until the last epoch, or until the validation loss no longer falls."""
+        """Trains until the last epoch, or until the validation error no longer falls."""
         task = self.config.task
         count = sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
         self.log.message(
@@ -330,7 +330,7 @@ class _Session:
             )
         if self.epoch < task.epochs:
             self.log.message(
-                f"Stopped early: no better validation loss since epoch {self.best[1]} "
+                f"Stopped early: no better validation error since epoch {self.best[1]} "
                 f"(patience {task.patience})."
             )
 
@@ -357,8 +357,8 @@ class _Session:
                 f"The loss became NaN or infinite in epoch {self.epoch}. {before}"
                 "A lower learning_rate may help."
             )
-        if figures["loss/validation"] < self.best[0]:
-            self.best = (figures["loss/validation"], self.epoch)
+        if _error(figures) <= self.best[0]:  # of equals the last: it learned longest
+            self.best = (_error(figures), self.epoch)
             self._unsaved_best = _values(named_arrays(self.model, self.torso))
         shown = ", ".join(f"{tag} {value:.4g}" for tag, value in figures.items())
         self.log.message(f"Epoch {self.epoch}/{self.config.task.epochs}: {shown}")
@@ -392,7 +392,7 @@ class _Session:
             "best_epoch": self.best[1],
             "examples": len(self.problem.train.targets),
             "seconds": round(self.seconds, 3),
-            "validation_loss": self.best[0],
+            "validation_error": self.best[0],
             **{f"test_{name}": value for name, value in figures.items()},
             "versions": meta["versions"],
         }
@@ -499,6 +499,13 @@ def _values(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.asarray(v).copy() for name, v in variables.items()}
 
 
+def _error(figures: Mapping[str, float]) -> float:
+    """Returns what chooses the best epoch: the share of wrong answers, or else the loss."""
+    if "accuracy/validation" in figures:
+        return 1.0 - figures["accuracy/validation"]
+    return figures["loss/validation"]
+
+
 def _epochs_done(run_dir: Path) -> int:
     if not checkpoint.checkpoints(run_dir / "checkpoints"):
         return 0
@@ -547,7 +554,7 @@ class _Watch(keras.callbacks.Callback):
         self._session.log.progress(self._step, lambda: {"loss": float((logs or {}).get("loss", 0))})
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Saves, and ends training if the validation loss no longer falls."""
+        """Saves, and ends training if the validation error no longer falls."""
         seconds = time.perf_counter() - self._started
         if self._session.end_epoch(logs or {}, seconds):
             self.model.stop_training = True  # pyright: ignore[reportOptionalMemberAccess]

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from rlzoo import networks
-from rlzoo.networks.torsos import initializer
+from rlzoo.networks.torsos import HalvingMaxPool, PatchConv2D, initializer
 from rlzoo.types import EnvSpec
-from tests.helpers import BOX, DISCRETE, IMAGE, random_obs
+from tests.helpers import BOX, DISCRETE, IMAGE, graph, random_obs, xla
 
 HEAD = 2
 
@@ -91,7 +91,56 @@ def test_nature_is_the_papers_network():
 def test_small_takes_small_images(side, max_pool):
     torso = networks.conv("small", size=6, max_pool=max_pool, seed=0)
     assert torso(tf.zeros((2, side, side, 3))).shape == (2, 6)
-    assert layers(torso).count("MaxPooling2D") == (2 if max_pool else 0)
+    assert layers(torso).count("HalvingMaxPool") == (2 if max_pool else 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "stride"), [(3, 3, 1), (8, 8, 4), (4, 2, 2), (1, 5, 3)]
+)
+@pytest.mark.parametrize("side", [8, 11])
+def test_a_convolution_by_patches_is_keras_own(rows, columns, stride, side):
+    obs = np.random.default_rng(0).normal(size=(2, side, side + 1, 3)).astype(np.float32)
+    ours = PatchConv2D(5, (rows, columns), stride, activation="tanh", name="conv")
+    theirs = keras.layers.Conv2D.from_config(ours.get_config())
+    ours.build(obs.shape)
+    theirs.build(obs.shape)
+    theirs.set_weights(ours.get_weights())
+    same_with_gradients(ours, theirs, obs)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (5, 5), (4, 3), (1, 1)])
+def test_halving_is_keras_own_pooling(shape):
+    obs = np.random.default_rng(0).normal(size=(2, *shape, 3)).astype(np.float32)
+    theirs = keras.layers.MaxPooling2D(2, padding="same")
+    same_with_gradients(HalvingMaxPool(), theirs, obs)
+
+
+def same_with_gradients(ours, theirs, obs):
+    """Asserts that two layers agree, in a plain graph and under XLA, where ours has no such op."""
+    obs = tf.constant(obs)
+
+    def gradients(layer):
+        with tf.GradientTape() as tape:
+            tape.watch(obs)
+            out = layer(obs)
+            loss = tf.reduce_sum(tf.square(out - 1.0))
+        return [out, *tape.gradient(loss, [obs, *layer.trainable_variables])]
+
+    def in_a_loop(layer):
+        """As the graph loop has it: what is traced is the body of a loop."""
+        like = [tf.zeros_like(x) for x in gradients(layer)]
+        return tf.while_loop(
+            lambda *_: True, lambda *_: gradients(layer), like, maximum_iterations=1
+        )
+
+    wanted = gradients(theirs)
+    for wrap in (gradients, in_a_loop):
+        for compiler in (graph, xla):
+            call = compiler(lambda wrap=wrap: wrap(ours))
+            for one, other in zip(call(), wanted, strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-4)
+            text = str(call.get_concrete_function().graph.as_graph_def())
+            assert ('op: "Conv2D"' in text or 'op: "MaxPool"' in text) == (compiler is graph)
 
 
 def test_conv_takes_images_without_a_channel_axis():
@@ -321,3 +370,34 @@ def test_a_torso_that_cannot_be_copied_is_refused_with_what_to_do():
         networks.copy_torso(NoConfig(4), BOX)
     with pytest.raises(ValueError, match=r"torso cannot be copied.*get_config\(\)"):
         networks.copy_network(build(NoConfig(4)))
+
+
+def test_chrono_spreads_how_long_an_lstm_remembers():
+    """Tallec & Ollivier 2018: forget = log(u), u in [1, longest - 1], input = -forget."""
+    torso = networks.lstm(1_000, chrono=100, seed=0)
+    build(torso)
+    entry, forget, cell, out = np.split(torso.cell.bias.numpy(), 4)
+    pace = np.exp(forget)
+    assert 1.0 <= pace.min() < 2.0
+    assert 98.0 < pace.max() <= 99.0
+    assert pace.mean() == pytest.approx(50.0, rel=0.05)
+    np.testing.assert_array_equal(entry, -forget)
+    assert not np.any(cell) and not np.any(out)
+
+
+def test_without_chrono_an_lstm_starts_with_a_forget_bias_of_1():
+    torso = networks.lstm(5, seed=0)
+    build(torso)
+    np.testing.assert_array_equal(torso.cell.bias, np.repeat([0.0, 1.0, 0.0, 0.0], 5))
+
+
+def test_a_chrono_lstm_survives_its_config():
+    torso = networks.lstm(5, chrono=30, seed=0)
+    copy = keras.layers.deserialize(keras.layers.serialize(torso))
+    build(torso), build(copy)
+    np.testing.assert_array_equal(copy.cell.bias, torso.cell.bias)
+
+
+def test_chrono_refuses_a_wait_that_is_none():
+    with pytest.raises(ValueError, match="chrono: expected at least 3 steps or null, received 2"):
+        networks.lstm(chrono=2)

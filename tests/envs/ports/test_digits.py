@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from rlzoo import networks
 from rlzoo.envs import make_env
-from rlzoo.envs.ports import make_port
+from rlzoo.envs.ports import make_port, make_ported_envs
 from rlzoo.ops import rng
+from rlzoo.train.graph import GraphLoop
 from tests.envs.ports.recorded import (
     assert_same,
     fit,
@@ -13,7 +15,7 @@ from tests.envs.ports.recorded import (
     record,
     repeat,
 )
-from tests.helpers import xla
+from tests.helpers import make_agent, xla
 from tests.port_parity import Ported, play
 
 SPLITS = [{}, {"split": "test"}]
@@ -114,3 +116,34 @@ def test_digits_are_drawn_evenly(name, env_kwargs):
     possible = np.isin(env.labels, np.flatnonzero(shares))
     each = np.bincount(images, minlength=len(env.labels))
     assert fit(each, possible / possible.sum()) > 0.001
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "torso"),
+    [
+        ("dqn", "DigitBandit", "small"),
+        ("reinforce", "DigitBandit", "small"),
+        ("reinforce", "DigitSequence", "recurrent"),
+    ],
+)
+def test_agents_learn_from_them_in_the_graph_loop_in_one_program(agent, name, torso):
+    envs = make_ported_envs(f"rlzoo/{name}-v0", 2)
+    if torso == "recurrent":
+        encoder = {"name": "conv", "variant": "small", "size": 8, "max_pool": True}
+        torso = networks.lstm(8, encoder, seed=0)
+    learner = make_agent(agent, envs.spec, torso=torso)
+    before, act, traces = learner.network.get_weights(), learner.act, []
+
+    def counted(*args, **kwargs):
+        traces.append(None)
+        return act(*args, **kwargs)
+
+    learner.act = counted
+    loop = GraphLoop(learner, envs, 0)
+    for until in (100, 160, 200):
+        report = loop.run(until)
+        assert report.steps > 0
+        assert report.metrics["updates"] > 0
+    assert len(traces) == 1
+    after = learner.network.get_weights()
+    assert all(not np.array_equal(old, new) for old, new in zip(before, after, strict=True))

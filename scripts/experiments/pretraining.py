@@ -1,0 +1,355 @@
+"""Does pretraining help? The experiments behind docs/results/pretraining.md.
+
+    scripts/learn pretraining [CASE ...]
+
+Each case trains an agent with a torso that starts anew, with a pretrained one that stays frozen,
+and with a pretrained one that learns on: five seeds each, every one saved as it comes. The page
+and the picture are drawn anew from all results there are.
+"""
+
+import json
+import math
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # one process a core
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+import gymnasium
+import numpy as np
+
+from rlzoo.train.aggregate import bootstrap_interval, interquartile_mean
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "pretraining"
+RUNS = Path("runs") / "pretraining"  # of the torsos
+SEEDS = range(5)
+VARIANTS = ("scratch", "frozen", "tuned")
+COLORS = {"scratch": "tab:gray", "frozen": "tab:blue", "tuned": "tab:orange"}
+
+CONV = {
+    "name": "conv",
+    "variant": "small",
+    "filters": [8, 16],
+    "stride": 2,
+    "size": 64,
+    "layer_norm": True,
+}
+LSTM = {"name": "lstm", "units": 32}
+DENSE = {"name": "dense", "sizes": [120, 84], "init": "glorot"}
+TORSOS = {  # what is pretrained, on which task with which settings
+    "digits": ("mnist", {"torso": CONV, "epochs": 25}),
+    "recall": ("recall", {"torso": LSTM, "delay": 10, "num_symbols": 2}),
+    "foresight": ("predict", {"torso": DENSE, "env": "CartPole-v1"}),
+}
+DQN = {
+    "num_envs": 8,
+    "batch_size": 64,
+    "replay_capacity": 20_000,
+    "learning_starts": 32,
+    "train_every": 4,
+    "updates_per_chunk": 8,
+    "target_update_period": 500,
+}
+
+
+def case(agent: str, env: Any, steps: int, torso: dict, pretrained: str, rates=1e-3, **settings):
+    """Returns what a case trains: its settings are those of `--set`."""
+    rates = rates if isinstance(rates, dict) else dict.fromkeys(VARIANTS, rates)
+    return {
+        "agent": agent,
+        "env": env,
+        "steps": steps,
+        "torso": torso,
+        "pretrained": pretrained,
+        "learning_rates": rates,
+        "settings": settings,
+    }
+
+
+def catch_in_bytes(**settings) -> gymnasium.Env:
+    """Returns rlzoo/Catch-v0 on a board of 7 x 7, each square of it 4 x 4 pixels, as bytes."""
+    env = gymnasium.make("rlzoo/Catch-v0", rows=7, columns=7, **settings)
+    space = gymnasium.spaces.Box(0, 255, (28, 28), np.uint8)
+    return gymnasium.wrappers.TransformObservation(env, magnified, space)
+
+
+def magnified(board: np.ndarray) -> np.ndarray:
+    """Returns the board [7, 7] of numbers up to 1 as bytes [28, 28]."""
+    return (255 * board).astype(np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+
+
+def cases() -> dict[str, dict]:
+    """Returns every case by name."""
+    bandit, sequence, maze = (f"rlzoo/Digit{name}-v0" for name in ("Bandit", "Sequence", "Maze"))
+    rates = {"scratch": 2e-3, "frozen": 1e-2, "tuned": 2e-3}
+    slower = {"scratch": 1e-3, "frozen": 1e-2, "tuned": 1e-3}
+    softmax = {"name": "softmax", "temperature": 0.1}
+    policy = {"num_envs": 32, "baseline": False, "normalize_advantages": True}
+    often = {"eval_every": 320, "eval_episodes": 200}
+    behind = {"name": "lstm", "units": 64, "encoder": CONV}
+    return {
+        "bandit-reinforce": case(
+            "reinforce", bandit, 12_800, CONV, "digits", rates, discount=0.0, **policy, **often
+        ),
+        "bandit-dqn": case(
+            "dqn", bandit, 3_072, CONV, "digits", slower,
+            **DQN, eval_every=128, eval_episodes=200, exploration=softmax,
+        ),
+        "maze-reinforce": case(
+            "reinforce", maze, 60_000, CONV, "digits", rates, num_envs=32, entropy_cost=0.01,
+            value_updates=4, eval_every=2_000, eval_episodes=100,
+        ),
+        "maze-dqn": case(
+            "dqn", maze, 8_000, CONV, "digits", slower,
+            **DQN, discount=0.9, eval_every=320, eval_episodes=100,
+        ),
+        "memory-reinforce": case(
+            "reinforce", "rlzoo/Memory-v0", 60_000, LSTM, "recall", 2e-3,
+            eval_every=2_000, eval_episodes=100,
+        ),
+        "cartpole-dqn": case(
+            "dqn", "CartPole-v1", 40_000, DENSE, "foresight", 2.3e-3,
+            eval_every=2_000, eval_episodes=20,
+        ),
+        "catch-dqn": case(
+            "dqn", catch_in_bytes, 8_000, CONV, "digits", slower,
+            **DQN, eval_every=320, eval_episodes=100,
+        ),
+        "sequence-reinforce": case(
+            "reinforce", sequence, 160_000, behind, "digits", 2e-3, discount=0.0, **policy,
+            eval_every=6_400, eval_episodes=20, **{"env.delay": 1},
+        ),
+    }  # fmt: skip
+
+
+def pretrained(name: str) -> Path:
+    """Returns the folder of a pretraining run, made the first time it is asked for."""
+    import rlzoo
+
+    task, settings = TORSOS[name]
+    folder = RUNS / name
+    if not (folder / "summary.json").exists():
+        rlzoo.pretrain(task, run_dir=folder, quiet=True, **settings)
+    return folder
+
+
+def train(job: tuple[str, str, int]) -> dict:
+    """Trains one seed of a variant of a case; returns its curve and its final returns."""
+    import rlzoo
+    from rlzoo.train.logs import series
+
+    name, variant, seed = job
+    what = CASES[name]
+    start = {"torso": what["torso"]}
+    if variant != "scratch":
+        start = {"torso_from": RUNS / what["pretrained"], "freeze": variant == "frozen"}
+        if "encoder" in what["torso"]:
+            start["torso"] = {k: v for k, v in what["torso"].items() if k != "encoder"}
+    overrides = {**what["settings"], "learning_rate": what["learning_rates"][variant]}
+    num_envs = overrides.pop("num_envs", None)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run = rlzoo.train(
+            what["agent"], what["env"], steps=what["steps"], num_envs=num_envs, seed=seed,
+            overrides=overrides, run_dir=f"{folder}/run", quiet=True, **start,
+        )  # fmt: skip
+        curve = series(run.dir, "eval/return")
+        row = {"seed": seed, "best": run.summary["mean_return"]}
+        if str(what["env"]).startswith("rlzoo/Digit"):  # on images that nothing was trained on
+            env = partial(gymnasium.make, what["env"], split="test")
+            row["unseen"] = rlzoo.evaluate(run.dir, env=env, episodes=200).mean_return
+    return {
+        **row,
+        "last": run.summary["last_mean_return"],
+        "seconds": round(time.perf_counter() - started, 1),
+        "curve": [(int(step), round(value, 4)) for step, value in curve],
+    }
+
+
+CASES = cases()
+
+
+def main() -> None:
+    """Runs the cases that are named, or all."""
+    names = sys.argv[1:] or list(CASES)
+    for name in names:
+        if name not in CASES:
+            sys.exit(f"Unknown case {name!r}. Known: {', '.join(CASES)}.")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        for torso in dict.fromkeys(CASES[name]["pretrained"] for name in names):
+            pool.apply(pretrained, (torso,))
+        for name in names:
+            jobs = [(name, variant, seed) for variant in VARIANTS for seed in SEEDS]
+            rows: dict[str, list] = {variant: [] for variant in VARIANTS}
+            for job, row in zip(jobs, pool.imap(train, jobs), strict=True):
+                rows[job[1]].append(row)
+                shown = {key: value for key, value in row.items() if key != "curve"}
+                print(name, job[1], json.dumps(shown), file=sys.stderr, flush=True)
+                text = json.dumps({**described(name), "rows": rows}) + "\n"
+                (RESULTS / f"{name}.json").write_text(text)
+    write_page()
+
+
+def described(name: str) -> dict:
+    """Returns a case as a file can hold it."""
+    what = {**CASES[name]}
+    if callable(what["env"]):
+        what["env"] = what["env"].__name__
+    return what
+
+
+def write_page() -> None:
+    """Writes docs/results/pretraining.md and its picture from every result there is."""
+    found = {
+        name: json.loads((RESULTS / f"{name}.json").read_text())
+        for name in CASES
+        if (RESULTS / f"{name}.json").exists()
+    }
+    figures = {name: measured(result) for name, result in found.items()}
+    draw(found, figures)
+    lines = [*INTRODUCTION, "", *HEADING]
+    for name, result in found.items():
+        for variant in VARIANTS:
+            lines.append(summary_line(name, variant, result, figures[name]))
+    lines += ["", "![Curves of every case](pretraining.png)", ""]
+    for name, result in found.items():
+        lines += section(name, result, figures[name])
+    (RESULTS.parent / "pretraining.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+INTRODUCTION = """\
+# Does pretraining help?
+
+`scripts/learn pretraining [CASE ...]`: each case trains an agent with a torso that starts anew
+(`scratch`), with a pretrained one whose weights stay (`frozen`), and with a pretrained one that
+learns on (`tuned`). Five seeds each, every one below. All other settings of a case are the same
+in its three variants, but for the learning rate, which is in the table; a frozen torso leaves a
+linear head only, which takes a higher one.
+
+- `area`: the mean of all evaluations along the training, evenly spaced: the area under the
+  learning curve, as a return. Interquartile mean over seeds and its 95 % bootstrap interval.
+- `steps to 90 %`: median over seeds of the environment steps before the first evaluation that
+  reaches 90 % of the best return that any variant's mean curve reaches (from the worst return seen
+  upwards where returns are negative), and how many of the five seeds reach it at all.
+- `unseen`: the best checkpoint on 200 episodes with images that neither pretraining nor the agent
+  was shown.
+
+What pretraining itself costs is not counted: `digits` is MNIST, 3,600 labelled images, 25 epochs
+(the agents of the digit environments are shown the same images, and 400 more, without labels);
+`recall` 6,400 sequences; `foresight` 16,000 random steps of CartPole, which would be steps of the
+environment too. One pretrained torso, of seed 0, serves all five seeds of a case.""".split("\n")
+HEADING = (
+    "| case | torso | learning rate | area | steps to 90 % | last | unseen |",
+    "|---|---|---|---|---|---|---|",
+)
+
+
+def measured(result: dict) -> dict[str, dict]:
+    """Returns for each variant the area under each seed's curve, and when it came to 90 %."""
+    curves = {
+        variant: [np.array(row["curve"]) for row in rows]
+        for variant, rows in result["rows"].items()
+    }
+    length = min(len(curve) for rows in curves.values() for curve in rows)
+    means = [np.mean([c[:length, 1] for c in rows], axis=0) for rows in curves.values() if rows]
+    low = min(0.0, min(float(mean.min()) for mean in means))
+    target = low + 0.9 * (max(float(mean.max()) for mean in means) - low)
+    figures = {}
+    for variant, rows in curves.items():
+        reached = [next((int(s) for s, value in c if value >= target), None) for c in rows]
+        figures[variant] = {
+            "area": [float(c[:, 1].mean()) for c in rows],
+            "reached": reached,
+            "target": target,
+        }
+    return figures
+
+
+def median_steps(reached: list) -> str:
+    """Returns the median of the steps, a seed that never came counting as infinitely late."""
+    middle = sorted(math.inf if step is None else step for step in reached)[len(reached) // 2]
+    count = sum(step is not None for step in reached)
+    return f"{'never' if middle == math.inf else f'{middle:,}'} ({count} of {len(reached)})"
+
+
+def summary_line(name: str, variant: str, result: dict, figures: dict) -> str:
+    """Returns a variant's line in the table at the top."""
+    rows, mine = result["rows"][variant], figures[variant]
+    if not rows:
+        return f"| {name} | {variant} | | not run | | | |"
+    low, high = bootstrap_interval(mine["area"])
+    last = interquartile_mean([row["last"] for row in rows])
+    unseen = [row["unseen"] for row in rows if "unseen" in row]
+    return (
+        f"| {name} | {variant} | {result['learning_rates'][variant]:g} "
+        f"| {interquartile_mean(mine['area']):.3f} ({low:.3f} to {high:.3f}) "
+        f"| {median_steps(mine['reached'])} | {last:.3f} "
+        f"| {f'{interquartile_mean(unseen):.3f}' if unseen else ''} |"
+    )
+
+
+def section(name: str, result: dict, figures: dict) -> list[str]:
+    """Returns the lines about one case: every seed."""
+    settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
+    lines = [
+        f"## {name}",
+        "",
+        f"{result['agent']} on {result['env']}, {result['steps']:,} steps; torso "
+        f"{result['torso']['name']}, pretrained as `{result['pretrained']}`; {settings}. 90 % of "
+        f"the best: {figures['scratch']['target']:.3f}.",
+        "",
+        "| torso | seed | area | steps to 90 % | best | last | unseen |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for variant in VARIANTS:
+        mine = figures[variant]
+        for row, area, at in zip(
+            result["rows"][variant], mine["area"], mine["reached"], strict=True
+        ):
+            unseen = f"{row['unseen']:.3f}" if "unseen" in row else ""
+            came = "never" if at is None else f"{at:,}"
+            lines.append(
+                f"| {variant} | {row['seed']} | {area:.3f} | {came} "
+                f"| {row['best']:.3f} | {row['last']:.3f} | {unseen} |"
+            )
+    return [*lines, ""]
+
+
+def draw(found: dict, figures: dict) -> None:
+    """Draws every case's curves: each seed thin, their mean thick."""
+    from matplotlib.figure import Figure
+
+    columns = 2 if len(found) > 1 else 1
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(6.2 * columns, 3.7 * rows), dpi=90, layout="constrained")
+    for place, (name, result) in enumerate(found.items()):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        for variant, seeds in result["rows"].items():
+            curves = [np.array(row["curve"]) for row in seeds]
+            for curve in curves:
+                axes.plot(*curve.T, color=COLORS[variant], alpha=0.25, linewidth=0.8)
+            if curves:
+                length = min(map(len, curves))
+                mean = np.mean([curve[:length] for curve in curves], axis=0)
+                axes.plot(*mean.T, color=COLORS[variant], linewidth=2.2, label=variant)
+        axes.axhline(figures[name]["scratch"]["target"], color="black", linestyle=":", linewidth=1)
+        axes.set_title(name)
+        axes.set_xlabel("environment steps")
+        axes.set_ylabel("return of an episode")
+        axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="lower right")
+    figure.savefig(RESULTS.parent / "pretraining.png")
+
+
+if __name__ == "__main__":
+    main()

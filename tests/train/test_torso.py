@@ -18,7 +18,6 @@ from rlzoo.train.config import load_run, resolve
 from rlzoo.types import EnvSpec
 from tests.env_doubles import ChainEnv
 from tests.train.killed_runs import final_arrays
-from tests.train.test_resume import check_same
 
 CARTPOLE = {"env": "CartPole-v1", "steps": 40, "torso.sizes": [8, 8], "epochs": 1}
 QUICK = {
@@ -111,6 +110,7 @@ def test_the_torso_of_an_agents_run(run):
 def test_the_torso_of_an_agents_run_with_memory(tmp_path):
     """Its cell has a seed among its variables, before those of the encoder."""
     overrides = {"torso.units": 3, "torso.encoder": [6], "eval_every": 0, "eval_episodes": 1}
+    overrides |= {"baseline": False}
     run = rlzoo.train(
         "reinforce", "rlzoo/Memory-v0", torso="lstm", steps=1, run_dir=tmp_path, quiet=True,
         loop="host", preset=False, overrides={**overrides, "env.delay": 1},
@@ -136,12 +136,12 @@ def test_a_folder_without_a_torso(tmp_path):
 # --- putting it to work ---
 
 
-def built(agent, env="CartPole-v1", **kwargs):
+def built(agent, env: str | None = "CartPole-v1", **kwargs):
     """Returns the agent of a new run, as it is before its first step."""
     config = resolve(agent, env, preset=False, **kwargs)
-    envs = make_envs(env, 1, 0, env_kwargs=config.env_kwargs)
+    envs = make_envs(config.env, 1, 0, env_kwargs=config.env_kwargs)
     envs.close()
-    return build_agent(config, envs.spec, Source(env=env), fresh=True)
+    return build_agent(config, envs.spec, Source(env=config.env), fresh=True)
 
 
 def torso_of(network):
@@ -277,54 +277,40 @@ def test_frozen_weights_stay_and_cost_no_slots(dense, tmp_path):
     check_weights(rlzoo.load_torso(tmp_path), dense.torso.get_weights())
 
 
-@pytest.fixture(scope="module", params=["host", "graph"])
-def thawed(request, dense, tmp_path_factory):
-    """A run whose torso begins to learn after 32 of 60 steps."""
-    folder = tmp_path_factory.mktemp(f"thawed-{request.param}") / "run"
-    return train("dqn", folder, dense, loop=request.param, unfreeze_after=32)
+@pytest.mark.parametrize(
+    ("loop", "stops"), [("host", []), pytest.param("graph", [44], marks=pytest.mark.slow)]
+)
+def test_thawed_weights_wait_then_learn(loop, stops, dense, tmp_path):
+    """And a run stopped before they thaw, or after, ends as one that was not.
 
-
-def test_thawed_weights_wait_then_learn(thawed, dense, tmp_path):
-    """And a run stopped before that step or after it ends as one that was not."""
-    final = torso_of(thawed.agent.network).get_weights()
+    Its checkpoints are all it needs: the folder that the torso came from may be gone.
+    """
+    whole = train("dqn", tmp_path / "whole", dense, loop=loop, unfreeze_after=32)
+    final = torso_of(whole.agent.network).get_weights()
     for after, before in zip(final, dense.torso.get_weights(), strict=True):
         assert not np.array_equal(after, before)
-    waiting = train("dqn", tmp_path, dense, steps=28, loop=thawed.config.loop, unfreeze_after=32)
+
+    source, run_dir = tmp_path / "source", tmp_path / "run"
+    shutil.copytree(dense.dir, source)
+    waiting = train("dqn", run_dir, None, steps=28, loop=loop, torso_from=source, unfreeze_after=32)
     check_weights(torso_of(waiting.agent.network), dense.torso.get_weights())
-    later = rlzoo.resume(tmp_path, steps=44, quiet=True)
-    assert not np.array_equal(torso_of(later.agent.network).get_weights()[0], final[0])
-    rlzoo.resume(tmp_path, steps=60, quiet=True)
-    found, expected = final_arrays(tmp_path), final_arrays(thawed.dir)
+    shutil.rmtree(source)
+    assert rlzoo.load(run_dir) is not None
+    for steps in (*stops, 60):
+        rlzoo.resume(run_dir, steps=steps, quiet=True)
+    found, expected = final_arrays(run_dir), final_arrays(whole.dir)
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         assert found[name].tobytes() == array.tobytes(), name
 
-
-def test_a_run_goes_on_without_the_folder_it_came_from(dense, tmp_path):
-    source = tmp_path / "source"
-    shutil.copytree(dense.dir, source)
-    kwargs = {"torso_from": source, "torso_lr_scale": 0.5}
-    train("dqn", tmp_path / "run", None, steps=28, **kwargs)
-    shutil.rmtree(source)
-    assert rlzoo.load(tmp_path / "run") is not None
-    resumed = rlzoo.resume(tmp_path / "run", steps=60, quiet=True)
-    assert resumed.summary["steps"] == 60
-    whole = train("dqn", tmp_path / "whole", dense, torso_lr_scale=0.5)
-    found, expected = final_arrays(resumed.dir), final_arrays(whole.dir)
-    for name, array in expected.items():
-        assert found[name].tobytes() == array.tobytes(), name
     with pytest.raises(ValueError, match="is no folder of a run"):
-        rlzoo.train(config=resumed.dir, run_dir=tmp_path / "again", quiet=True)
+        rlzoo.train(config=run_dir, run_dir=tmp_path / "again", quiet=True)
     assert not (tmp_path / "again").exists()
-
-
-def test_the_configuration_repeats_a_run_with_transfer(thawed, dense, tmp_path):
-    config = yaml.safe_load((thawed.dir / "config.yaml").read_text())
-    expected = {"run": str(dense.dir), "part": "torso", "lr_scale": 1.0, "unfreeze_after": 32}
-    assert config["transfer"] == expected
-    again = rlzoo.train(config=thawed.dir, run_dir=tmp_path, quiet=True)
-    assert again.config == load_run(thawed.dir)
-    check_same(tmp_path, thawed.dir)
+    config = yaml.safe_load((whole.dir / "config.yaml").read_text())
+    transfer = {"run": str(dense.dir), "part": "torso", "lr_scale": 1.0, "unfreeze_after": 32}
+    assert config["transfer"] == transfer
+    assert resolve(file=whole.dir) == whole.config == load_run(whole.dir)
+    check_weights(torso_of(built(None, None, file=whole.dir).network), dense.torso.get_weights())
 
 
 def test_reinforce_slows_its_policy_and_its_baseline(dense):
@@ -372,6 +358,7 @@ def test_a_scaled_step_is_so_much_of_a_step():
             np.testing.assert_allclose(found, expected, atol=2e-7)
 
 
+@pytest.mark.slow
 def test_several_seeds_start_from_one_torso(dense, tmp_path):
     result = rlzoo.train_seeds(
         "dqn", "CartPole-v1", seeds=[0, 1], torso_from=dense.dir, freeze=True, steps=30,

@@ -46,6 +46,11 @@ class Transfer:
             raise ValueError(
                 f"transfer.unfreeze_after: expected 0 or more, received {self.unfreeze_after}."
             )
+        if self.unfreeze_after and not self.lr_scale:
+            raise ValueError(
+                "transfer.unfreeze_after: the weights would stay frozen at a learning rate of 0; "
+                "expected transfer.lr_scale above 0."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,12 +261,13 @@ def _pretrained(run: str | Path, torso: Any) -> tuple[dict[str, Any], str]:
 
     saved = read_torso(run).choice
     wanted = {} if torso is None else _choice(torso, "torso")
-    if not wanted or wanted.get("name") == saved["name"]:
+    name = wanted.get("name", saved["name"])
+    if name == saved["name"]:
         return merge(saved, wanted), "torso"
-    if wanted["name"] in RECURRENT and saved["name"] not in RECURRENT:
+    if name in RECURRENT and saved["name"] not in RECURRENT:
         return {**wanted, "encoder": saved}, "encoder"
     raise ValueError(
-        f"The torso in {run} is {saved['name']!r}, received torso {wanted['name']!r}. Leave the "
+        f"The torso in {run} is {saved['name']!r}, received torso {name!r}. Leave the "
         f"torso out{', or take lstm, gru or rnn' if saved['name'] not in RECURRENT else ''}."
     )
 
@@ -485,6 +491,11 @@ def _checked(values: Any, where: str) -> dict[str, Any]:
     """Returns the content of a file, its top-level keys known and its sections mappings."""
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected settings like 'agent: dqn', received {short(values)}.")
+    if "task" in values:
+        raise ValueError(
+            f"{where} is of a pretraining run, which has a torso, but no agent. Train one that "
+            "starts from it: rlzoo train AGENT ENV --torso-from RUN."
+        )
     for key, value in values.items():
         if key not in _FIELDS:
             raise ValueError(f"{where}: unknown setting {key!r}. {nearest(str(key), _FIELDS)}")

@@ -40,7 +40,8 @@ class Agent(Protocol):
     whole_episodes: bool  # each environment plays one episode per chunk, padded to T
 
     # An agent that takes other actions than Discrete ones says so, as in
-    # `action_spaces = ("Discrete", "Box")`.
+    # `action_spaces = ("Discrete", "Box")`; one that does not fit in the graph loop has
+    # `loops = ("host",)`, one that XLA cannot compile `xla = False`.
     # An agent may also set `acts_by_scores = True`: its act is exploration.choose on network(obs)
     # where the network is not recurrent, so that a loop may do the same in its own way.
 

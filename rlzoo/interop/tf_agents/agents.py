@@ -17,7 +17,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -38,6 +38,10 @@ from rlzoo.replay import Replay
 from rlzoo.types import Chunk, EnvSpec, Transitions
 
 _NOT_NEGATIVE = (0.0, math.inf)
+_TD_LOSSES = {
+    "huber": common.element_wise_huber_loss,
+    "squared": common.element_wise_squared_loss,
+}
 
 
 class TFAgentState(NamedTuple):
@@ -190,7 +194,8 @@ class DQNConfig:
     target_update_period: int = 250  # gradient steps between target updates
     target_update_rate: float = 1.0  # 1 copies the network, less moves the target by that share
     double_q: bool = False  # their DdqnAgent
-    max_grad_norm: float = 10.0  # clips each gradient's norm; inf does not
+    loss: Literal["huber", "squared"] = "huber"
+    max_grad_norm: float = 10.0  # clips each gradient's norm; 0 does not
 
     def __post_init__(self):
         check_ranges(
@@ -204,7 +209,7 @@ class DQNConfig:
             updates_per_chunk=COUNT,
             target_update_period=COUNT,
             target_update_rate=FRACTION,
-            max_grad_norm=POSITIVE,
+            max_grad_norm=_NOT_NEGATIVE,
         )
 
 
@@ -225,7 +230,7 @@ class TFAgentsDQN(_ReplayBridge):
             q_network=network,
             optimizer=optimizer,
             gamma=config.discount,
-            td_errors_loss_fn=common.element_wise_huber_loss,
+            td_errors_loss_fn=_TD_LOSSES[config.loss],
             target_update_tau=config.target_update_rate,
             target_update_period=config.target_update_period,
             gradient_clipping=_clipping(config.max_grad_norm),
@@ -238,6 +243,7 @@ class _ContinuousBridge(_ReplayBridge):
     """An agent on continuous actions, which explores by noise of its own."""
 
     action_spaces = ("Box",)
+    _noise: "_Noise"  # made by `_make`
 
     def act(self, state: TFAgentState, obs, first, seed, explore: bool):
         """Chooses actions [N, ...]: the policy's, random ones before learning starts."""
@@ -301,7 +307,7 @@ class SACConfig:
     target_update_period: int = 1  # gradient steps between target updates
     target_update_rate: float = 0.005  # share by which the targets move
     reward_scale: float = 1.0  # factor on rewards, > 0
-    max_grad_norm: float = math.inf  # clips each gradient's norm; inf does not
+    max_grad_norm: float = 0.0  # clips each gradient's norm; 0 does not
 
     def __post_init__(self):
         check_ranges(
@@ -318,7 +324,7 @@ class SACConfig:
             target_update_period=COUNT,
             target_update_rate=FRACTION,
             reward_scale=POSITIVE,
-            max_grad_norm=POSITIVE,
+            max_grad_norm=_NOT_NEGATIVE,
         )
 
 
@@ -399,7 +405,7 @@ class TD3Config:
     exploration_noise: float = 0.1  # standard deviation, in units of the action
     target_noise: float = 0.2  # standard deviation of the target actor's noise
     target_noise_limit: float = 0.5  # clips it
-    max_grad_norm: float = math.inf  # clips each gradient's norm; inf does not
+    max_grad_norm: float = 0.0  # clips each gradient's norm; 0 does not
 
     def __post_init__(self):
         check_ranges(
@@ -418,7 +424,7 @@ class TD3Config:
             exploration_noise=_NOT_NEGATIVE,
             target_noise=_NOT_NEGATIVE,
             target_noise_limit=_NOT_NEGATIVE,
-            max_grad_norm=POSITIVE,
+            max_grad_norm=_NOT_NEGATIVE,
         )
 
 
@@ -499,7 +505,7 @@ class REINFORCEConfig:
     value_cost: float = 0.2  # weight of the baseline's loss
     normalize_returns: bool = True  # to mean 0 and deviation 1
     entropy_cost: float = 0.0  # weight of the entropy bonus
-    max_grad_norm: float = 10.0  # clips each gradient's norm; inf does not
+    max_grad_norm: float = 10.0  # clips each gradient's norm; 0 does not
 
     def __post_init__(self):
         check_ranges(
@@ -508,7 +514,7 @@ class REINFORCEConfig:
             discount=FRACTION,
             value_cost=_NOT_NEGATIVE,
             entropy_cost=_NOT_NEGATIVE,
-            max_grad_norm=POSITIVE,
+            max_grad_norm=_NOT_NEGATIVE,
         )
 
 
@@ -564,7 +570,7 @@ class PPOConfig:
     value_cost: float = 0.5  # weight of the value's loss
     entropy_cost: float = 0.0  # weight of the entropy bonus
     normalize_rewards: bool = False  # by their running deviation
-    max_grad_norm: float = 0.5  # clips the norm of the gradient; inf does not
+    max_grad_norm: float = 0.5  # clips the norm of the gradient; 0 does not
 
     def __post_init__(self):
         check_ranges(
@@ -576,7 +582,7 @@ class PPOConfig:
             num_epochs=COUNT,
             value_cost=_NOT_NEGATIVE,
             entropy_cost=_NOT_NEGATIVE,
-            max_grad_norm=POSITIVE,
+            max_grad_norm=_NOT_NEGATIVE,
         )
 
 
@@ -643,7 +649,7 @@ def _adam(learning_rate: float) -> Any:
 
 
 def _clipping(norm: float) -> float | None:
-    return norm if math.isfinite(norm) else None
+    return norm or None
 
 
 def _counter() -> tf.Variable:

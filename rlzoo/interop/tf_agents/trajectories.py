@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tf_agents.trajectories.policy_step import PolicyInfo
 from tf_agents.trajectories import trajectory
+from tf_agents.trajectories.policy_step import PolicyInfo
 from tf_agents.trajectories.time_step import StepType
 
 from rlzoo.types import Chunk, Transitions

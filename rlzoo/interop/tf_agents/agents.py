@@ -359,12 +359,16 @@ class TFAgentsSAC(_ContinuousBridge):
             train_step_counter=_counter(),
             noise=self._noise,
         )
-        trained = [
-            actor.trainable_variables,
-            [v for critic in critics for v in critic.trainable_variables],
-            [agent._log_alpha],
-        ]
-        return agent, actor, list(zip(optimizers, trained, strict=True))
+        # It works with copies of the optimisers it was given.
+        return (
+            agent,
+            actor,
+            [
+                (agent._actor_optimizer, actor.trainable_variables),
+                (agent._critic_optimizer, [v for c in critics for v in c.trainable_variables]),
+                (agent._alpha_optimizer, [agent._log_alpha]),
+            ],
+        )
 
     def _greedy(self, output):
         return output.mode()

@@ -23,8 +23,8 @@ def to_trajectory(chunk: Chunk) -> trajectory.Trajectory:
     """Returns a chunk as a batch of frames, an environment per row.
 
     Each environment's valid steps come in order. A boundary frame follows where an episode ends,
-    a closing frame (step_type MID) where one goes on after the chunk. Shorter rows are filled up
-    with boundary frames.
+    and where the chunk does: then the step before it says (`next_step_type` MID) that the episode
+    goes on. Shorter rows are filled up with boundary frames.
 
     Args:
         chunk: [T, N, ...].
@@ -73,9 +73,8 @@ def _frames(chunk: Chunk, env: int) -> list[tuple]:
         )
         goes_on = following is not None and not row.last and not chunk.first[following, env]
         if not goes_on:
-            kinds = (_LAST, _FIRST) if row.last or following is not None else (_MID, _MID)
             zero, one = np.float32(0), np.float32(1)
-            frames.append((kinds[0], row.next_obs, no_action, zero, kinds[1], zero, one))
+            frames.append((_LAST, row.next_obs, no_action, zero, _FIRST, zero, one))
     return frames
 
 

@@ -349,11 +349,10 @@ data = np.load(sys.argv[2])
 actions = []
 names = policy.signatures["action"].structured_input_signature[1]
 for obs in data["obs"]:
-    feed = {
-        "0/step_type": tf.constant([1]), "0/reward": tf.zeros(1), "0/discount": tf.ones(1),
-        "0/observation": tf.constant(obs[None]),
-    }
-    actions.append(policy.signatures["action"](**{k: feed[k] for k in names})["action"].numpy())
+    feed = {"step_type": tf.constant([1]), "reward": tf.zeros(1), "discount": tf.ones(1)}
+    feed["observation"] = tf.constant(obs[None])
+    named = {name: feed[key] for name in names for key in feed if name.endswith(key)}
+    actions.append(policy.signatures["action"](**named)["action"].numpy())
 assert not [name for name in sys.modules if name.split(".")[0] in ("rlzoo", "tf_agents")]
 np.save(sys.argv[3], np.concatenate(actions))
 """

@@ -80,7 +80,8 @@ class TFAgentBridge:
         self.tf_agent, self.network, self._optimizers = self._make(torso, seed)
         self.tf_agent.initialize()
         for optimizer, variables in self._optimizers:
-            optimizer.build(variables)
+            build = getattr(optimizer, "build", None) or optimizer._create_all_weights
+            build(variables)
 
     def _make(self, torso: keras.Layer, seed: int) -> tuple[Any, TorsoNetwork, list]:
         raise NotImplementedError
@@ -137,7 +138,7 @@ class TFAgentBridge:
         named |= {f"agent/{i}": variable for i, variable in enumerate(rest)}
         for i, (optimizer, _) in enumerate(self._optimizers):
             # Beside moments, Keras 2 counts the rate among an optimiser's variables.
-            named |= {f"optimizer_{i}/{j}": v for j, v in enumerate(optimizer.variables)}
+            named |= {f"optimizer_{i}/{j}": v for j, v in enumerate(optimizer.variables())}
         return named
 
 
@@ -341,7 +342,8 @@ class TFAgentsSAC(_ContinuousBridge):
             self._network(networks.copy_torso(torso), "critic", seed + 10 * i) for i in (1, 2)
         ]
         rates = (config.learning_rate, config.critic_learning_rate, config.alpha_learning_rate)
-        optimizers = [_adam(rate) for rate in rates]
+        # Of the newer kind it would train copies, out of our reach.
+        optimizers = [tf.keras.optimizers.legacy.Adam(rate) for rate in rates]
         agent = _SACAgent(
             self._time_step_spec,
             self._action_spec,
@@ -359,16 +361,12 @@ class TFAgentsSAC(_ContinuousBridge):
             train_step_counter=_counter(),
             noise=self._noise,
         )
-        # It works with copies of the optimisers it was given.
-        return (
-            agent,
-            actor,
-            [
-                (agent._actor_optimizer, actor.trainable_variables),
-                (agent._critic_optimizer, [v for c in critics for v in c.trainable_variables]),
-                (agent._alpha_optimizer, [agent._log_alpha]),
-            ],
-        )
+        trained = [
+            actor.trainable_variables,
+            [v for critic in critics for v in critic.trainable_variables],
+            [agent._log_alpha],
+        ]
+        return agent, actor, list(zip(optimizers, trained, strict=True))
 
     def _greedy(self, output):
         return output.mode()

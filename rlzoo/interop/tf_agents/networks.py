@@ -87,6 +87,15 @@ class TorsoNetwork(network.Network):
         self._join = _dense(_CRITIC_UNITS, 2.0**0.5, seed + 1, "relu") if head == "critic" else None
         self._last = _dense(units[head], gain, seed)
 
+    def create_variables(self, input_tensor_spec=None, **kwargs):
+        """Creates the variables. TF-Agents samples an input for it, which fails for uint8."""
+        wanted = self._input_tensor_spec
+        self._input_tensor_spec = tf.nest.map_structure(_sampled, wanted)
+        try:
+            return super().create_variables(**kwargs)
+        finally:
+            self._input_tensor_spec = wanted
+
     def copy(self, **kwargs: Any) -> "TorsoNetwork":
         """Returns a network of the same configuration with variables of its own."""
         return super().copy(**{"torso": networks.copy_torso(self._torso), **kwargs})
@@ -117,6 +126,10 @@ class TorsoNetwork(network.Network):
         deviation = tf.exp(tf.clip_by_value(parts[1], -20.0, 2.0))  # as in the SAC paper's code
         normal = tfp.distributions.MultivariateNormalDiag(parts[0], deviation)
         return SquashToSpecNormal(normal, spec)
+
+
+def _sampled(spec: Any) -> Any:
+    return tf.TensorSpec(spec.shape, tf.float32) if spec.dtype == tf.uint8 else spec
 
 
 def _dense(units: int, gain: float, seed: int, activation: str | None = None) -> Any:

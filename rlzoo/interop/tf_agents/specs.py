@@ -15,12 +15,6 @@ def observation_array_spec(spec: EnvSpec) -> array_spec.ArraySpec:
         return array_spec.BoundedArraySpec(
             (), spec.obs_dtype, 0, spec.num_states - 1, name="observation"
         )
-    if np.dtype(spec.obs_dtype).kind in "iu":  # TF-Agents samples none without bounds
-        info = np.iinfo(spec.obs_dtype)
-        bounds = (max(int(info.min), -(2**31)), min(int(info.max), 2**31 - 1))
-        return array_spec.BoundedArraySpec(
-            spec.obs_shape, spec.obs_dtype, *bounds, name="observation"
-        )
     return array_spec.ArraySpec(spec.obs_shape, spec.obs_dtype, name="observation")
 
 

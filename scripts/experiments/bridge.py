@@ -28,13 +28,16 @@ EVAL_EVERY, EPISODES, ENOUGH = 1_000, 20, 490
 
 
 def by_command(command: str, seed: int) -> dict:
-    """Trains by the command line; returns its summary."""
+    """Trains by the command line; returns its summary and its evaluations."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["--seed", str(seed), "--run-dir", f"{folder}/run", "--json"]
         done = subprocess.run(
             [*RLZOO, *command.split()[1:], *arguments], check=True, stdout=subprocess.PIPE
         )
-    return json.loads(done.stdout.splitlines()[-1])
+        table = Path(folder, "run", "metrics.csv").read_text().splitlines()
+    rows = [line.split(",") for line in table]
+    evaluations = [(int(row[0]), float(row[3])) for row in rows if row[2] == "eval/return"]
+    return {**json.loads(done.stdout.splitlines()[-1]), "evaluations": evaluations}
 
 
 def by_their_driver(seed: int) -> dict:
@@ -111,6 +114,7 @@ def by_their_driver(seed: int) -> dict:
 
     time_step, batches, best, weights = None, None, -1.0, agent.network.get_weights()
     updates, evaluations, taken, best_step = tf.constant(0, tf.int64), 0, 0, 0
+    history: list[tuple[int, float]] = []
     while taken < STEPS:
         time_step, _ = collect_chunk(time_step)
         taken += CHUNK
@@ -122,6 +126,7 @@ def by_their_driver(seed: int) -> dict:
         if taken // EVAL_EVERY > evaluations:
             evaluations = taken // EVAL_EVERY
             mean = evaluate()
+            history.append((taken, mean))
             print(f"seed {seed}, step {taken:,}: {mean:.1f}", file=sys.stderr, flush=True)
             if mean >= best:
                 best, best_step, weights = mean, taken, agent.network.get_weights()
@@ -135,6 +140,7 @@ def by_their_driver(seed: int) -> dict:
         "best_step": best_step,
         "mean_return": judge(),
         "last_mean_return": last,
+        "evaluations": history,
     }
 
 
@@ -148,15 +154,20 @@ def trained(case: str, seed: int) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def record(summary: dict, wanted: float) -> dict:
+    """Returns what is kept of a summary, with the step of the first evaluation good enough."""
+    keys = ("seed", "steps", "best_step", "mean_return", "last_mean_return")
+    reached = [step for step, mean in summary["evaluations"] if mean >= wanted]
+    return {**{key: summary[key] for key in keys}, "reached_at": reached[0] if reached else None}
+
+
 def main() -> None:
     """Trains the cases that are named, or all, and draws the page."""
     file = RESULTS / "tf_agents.json"
     cases = json.loads(file.read_text())["cases"] if file.exists() else {}
     for case in sys.argv[1:] or CASES:
         for seed in SEEDS:
-            row = trained(case, seed)
-            keys = ("seed", "steps", "best_step", "mean_return", "last_mean_return")
-            row = {key: row[key] for key in keys}
+            row = record(trained(case, seed), CASES[case][1])
             print(case, json.dumps(row), file=sys.stderr, flush=True)
             others = [r for r in cases.get(case, []) if r["seed"] != seed]
             cases[case] = sorted([*others, row], key=lambda r: r["seed"])
@@ -174,19 +185,19 @@ def page(cases: dict) -> list[str]:
         "of TF-Agents 0.19.0 in rlzoo's trainer with the presets that ship. `driver`: our DQN",
         "with their DynamicStepDriver, TFUniformReplayBuffer and metrics, until an evaluation",
         f"reaches {ENOUGH}, at most {STEPS:,} steps. `best` is the best of the evaluations on the",
-        "way, `last` the final weights, both over 20 fresh greedy episodes. Evaluated every 1,000",
-        "steps (`ppo`: 10,000).",
+        "way, `last` the final weights, both over 20 fresh greedy episodes. `reached at` is the",
+        "first of the evaluations, every 1,000 steps (`ppo`: 10,000), with what is wanted.",
         "",
-        "| case | command | seed | steps | best at | best | last | wanted |",
-        "|---|---|---|---|---|---|---|---|",
+        "| case | command | seed | steps | wanted | reached at | best at | best | last |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for case, (command, wanted) in CASES.items():
         for r in cases.get(case, []):
             seed = "" if case == "driver" else f" --seed {r['seed']}"
             lines.append(
-                f"| {case} | `{command}{seed}` | {r['seed']} | {r['steps']:,} "
-                f"| {r['best_step']:,} | {r['mean_return']:.2f} | {r['last_mean_return']:.2f} "
-                f"| {wanted} |"
+                f"| {case} | `{command}{seed}` | {r['seed']} | {r['steps']:,} | {wanted} "
+                f"| {'never' if r['reached_at'] is None else format(r['reached_at'], ',')} "
+                f"| {r['best_step']:,} | {r['mean_return']:.2f} | {r['last_mean_return']:.2f} |"
             )
     lines.append("")
     for case, (_, wanted) in CASES.items():

@@ -33,6 +33,7 @@ from rlzoo.interop import tf_agents as bridge
 from rlzoo.interop.tf_agents.trajectories import episodes, pairs
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
+from rlzoo.train import config
 from rlzoo.train.host import HostLoop
 from rlzoo.types import ActionBox, Chunk, EnvSpec, Transitions
 from tests.env_doubles import ChainEnv
@@ -547,6 +548,16 @@ def test_the_command_line_sets_keras_2_by_itself(tmp_path):
     done = cli("evaluate", run, "--episodes", 1, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["episodes"] == 1
+
+
+def test_every_preset_resolves():
+    shipped = {name: envs for name, envs in config.presets().items() if name in bridge.AGENTS}
+    assert set(shipped) == set(bridge.AGENTS)
+    for agent, envs in shipped.items():
+        for env in envs:
+            run = config.resolve(agent, env)
+            assert run.loop == "host"
+            assert config.from_yaml(config.to_yaml(run)) == run
 
 
 def test_the_agents_are_listed():

@@ -74,7 +74,11 @@ class TFAgentBridge:
         self.spec = spec
         self.config = config
         self.exploration = strategy
-        self._torso = torso
+        if any(hasattr(variable, "lr_scale") for variable in torso.trainable_variables):
+            raise ValueError(
+                "An agent of TF-Agents cannot learn its torso at a rate of its own. Set "
+                "transfer.lr_scale to 1, or to 0 (frozen) with transfer.unfreeze_after at 0."
+            )
         self._time_step_spec = time_step_spec(spec)
         self._action_spec = action_spec(spec)
         self.tf_agent, self.network, self._optimizers = self._make(torso, seed)
@@ -339,7 +343,8 @@ class TFAgentsSAC(_ContinuousBridge):
         config, self._noise = self.config, _Noise()
         actor = self._network(torso, "squashed_normal", seed)
         critics = [
-            self._network(networks.copy_torso(torso), "critic", seed + 10 * i) for i in (1, 2)
+            self._network(networks.copy_torso(torso, self.spec), "critic", seed + 10 * i)
+            for i in (1, 2)
         ]
         rates = (config.learning_rate, config.critic_learning_rate, config.alpha_learning_rate)
         # Of the newer kind it would train copies, out of our reach.
@@ -439,12 +444,15 @@ class TFAgentsTD3(_ContinuousBridge):
     def _make(self, torso, seed):
         config, self._noise = self.config, _Noise()
         actor = self._network(torso, "action", seed)
-        target = _SmoothedTarget(self.spec, networks.copy_torso(torso), "action", seed, "target")
+        target = _SmoothedTarget(
+            self.spec, networks.copy_torso(torso, self.spec), "action", seed, "target"
+        )
         target.noise, target.scale = self._noise, (config.target_noise, config.target_noise_limit)
         self._noise.source = _seeds(rng.from_int(0))  # to build it
         target.create_variables()
         critics = [
-            self._network(networks.copy_torso(torso), "critic", seed + 10 * i) for i in (1, 2)
+            self._network(networks.copy_torso(torso, self.spec), "critic", seed + 10 * i)
+            for i in (1, 2)
         ]
         rates = (config.learning_rate, config.critic_learning_rate)
         optimizers = [_adam(rate) for rate in rates]
@@ -536,7 +544,7 @@ class TFAgentsREINFORCE(_EpisodeBridge):
         actor = self._network(torso, "logits", seed)
         value, trained = None, [*actor.trainable_variables]
         if config.baseline:
-            value = self._network(networks.copy_torso(torso), "value", seed + 10)
+            value = self._network(networks.copy_torso(torso, self.spec), "value", seed + 10)
             trained += value.trainable_variables
         optimizer = _adam(config.learning_rate)
         agent = reinforce_agent.ReinforceAgent(
@@ -596,7 +604,7 @@ class TFAgentsPPO(_EpisodeBridge):
     def _make(self, torso, seed):
         config = self.config
         actor = self._network(torso, "logits", seed)
-        value = self._network(networks.copy_torso(torso), "value", seed + 10)
+        value = self._network(networks.copy_torso(torso, self.spec), "value", seed + 10)
         optimizer = _adam(config.learning_rate)
         agent = ppo_clip_agent.PPOClipAgent(
             self._time_step_spec,

@@ -78,7 +78,7 @@ class TorsoNetwork(network.Network):
         super().__init__(input_tensor_spec=inputs, state_spec=(), name=name)
         self.features = Features(spec, torso)
         self._head = head
-        self._torso = torso
+        self._torso, self._spec = torso, spec
         self._action_spec = action_spec(spec)
         self._size = size = self._action_spec.shape.num_elements()
         units = {"q": spec.num_actions, "logits": spec.num_actions, "squashed_normal": 2 * size}
@@ -98,7 +98,7 @@ class TorsoNetwork(network.Network):
 
     def copy(self, **kwargs: Any) -> "TorsoNetwork":
         """Returns a network of the same configuration with variables of its own."""
-        return super().copy(**{"torso": networks.copy_torso(self._torso), **kwargs})
+        return super().copy(**{"torso": networks.copy_torso(self._torso, self._spec), **kwargs})
 
     def call(self, inputs, step_type=None, network_state=(), training=False):
         """Returns the head's output and the (empty) network state."""

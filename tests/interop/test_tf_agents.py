@@ -429,6 +429,15 @@ def test_a_run_leaves_what_ours_leave_and_resumes_exactly(name, tmp_path):
     assert evaluation.mean_return == parts.summary["mean_return"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_their_dqn_learns_cartpole(tmp_path):
+    run = rlzoo.train(
+        "tf_agents.dqn", "CartPole-v1", steps=30_000, run_dir=tmp_path / "run", quiet=True
+    )
+    assert run.summary["mean_return"] >= 400
+
+
 @pytest.mark.parametrize("name", bridge.AGENTS)
 def test_our_torso_is_trained_and_saved(name):
     spec = CONTINUOUS if ENVS[name] == "Pendulum-v1" else BOX

@@ -10,6 +10,7 @@ from gymnasium.wrappers import TimeLimit
 
 from rlzoo import networks
 from rlzoo.agents import agent_class
+from rlzoo.data import embedded_digits
 from rlzoo.envs import make_envs
 from rlzoo.envs.ports import PortedEnvs
 from rlzoo.envs.ports.base import where
@@ -221,3 +222,15 @@ class PortEnvs:
             step = TimeStep(step.obs, step.reward * active, *flags, step.final_obs)
         self._state = state
         return step
+
+
+def save_digits(path, train: int = 12, test: int = 4):
+    """Writes so many embedded digits of each class to an npz file, and returns its path."""
+    parts = {}
+    for name, images, count in zip(
+        ("train", "test"), embedded_digits(), (train, test), strict=True
+    ):
+        parts[f"x_{name}"] = images.images[: 10 * count]  # they come class after class, in turns
+        parts[f"y_{name}"] = images.labels[: 10 * count]
+    np.savez(path, **parts)
+    return path

@@ -50,6 +50,11 @@ class MNIST:
         else:
             given, test = download_digits() if self.download else embedded_digits()
         validates = _some_of_each(given.labels, seed)
+        if validates.all():
+            raise ValueError(
+                f"{self.data}: a tenth of each digit's images validates, and of "
+                f"{len(given.labels)} none are left to learn from. Give more."
+            )
         return Problem(
             obs=ObsSpec((28, 28), "uint8", None),
             train=_examples(given, ~validates),

@@ -54,7 +54,7 @@ class Predict:
             head=lambda seed: ActionHead(spec.num_actions, units, seed=seed),
             loss=cross_entropy if discrete else keras.losses.MeanSquaredError(),
             metrics=("accuracy",) if discrete else (),
-            figures=None if discrete else _persistence,
+            figures=None if discrete else _explained_variance,
         )
 
 
@@ -88,7 +88,8 @@ class ActionHead(keras.Layer):
         return (input_shape[0][0], self.shape[1])
 
 
-def _persistence(outputs: np.ndarray, test: Examples) -> dict[str, float]:
+def _explained_variance(outputs: np.ndarray, test: Examples) -> dict[str, float]:
     """Returns the share of the change's variance that is foreseen: 1 at best, 0 for its mean."""
     error = float(np.mean((outputs - test.targets) ** 2))
-    return {"explained_variance": 1.0 - error / float(np.var(test.targets, axis=0).mean())}
+    variance = float(np.var(test.targets, axis=0).mean())
+    return {"explained_variance": 1.0 - error / variance} if variance else {}

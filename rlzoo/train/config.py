@@ -46,6 +46,11 @@ class Transfer:
             raise ValueError(
                 f"transfer.unfreeze_after: expected 0 or more, received {self.unfreeze_after}."
             )
+        if self.unfreeze_after and not self.lr_scale:
+            raise ValueError(
+                "transfer.unfreeze_after: the weights would stay frozen at a learning rate of 0; "
+                "expected transfer.lr_scale above 0."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,11 +220,18 @@ def complete(config: RunConfig, env: str | Callable) -> RunConfig:
     from rlzoo.exploration import EXPLORATIONS
     from rlzoo.networks import TORSOS
 
-    Config = agent_class(config.agent, env, config.env_kwargs).Config
+    cls = agent_class(config.agent, env, config.env_kwargs)
+    Config = cls.Config
     params = describe(fill(Config, config.agent_params, also=_OPTIONS))
     # Which torso and strategy an agent takes by default is a hyperparameter of its own; which
     # ones a run takes is up to the run.
-    exploration = merge({"name": params.pop("exploration")}, config.exploration)
+    strategy = params.pop("exploration", None)
+    if strategy is None and config.exploration:
+        raise ValueError(
+            f"{config.agent} explores in its own way and takes no strategy, received "
+            f"{config.exploration.get('name')!r}. Leave the exploration out."
+        )
+    exploration = merge({"name": strategy}, config.exploration) if strategy else {}
     default = params.pop("torso", None)
     if default is None and config.torso:
         raise ValueError(
@@ -229,9 +241,9 @@ def complete(config: RunConfig, env: str | Callable) -> RunConfig:
     torso = merge({"name": default}, config.torso) if default else {}
     return dataclasses.replace(
         config,
-        loop=_loop(config, env),
+        loop=_loop(config, env, getattr(cls, "loops", ("host", "graph"))),
         agent_params=params,
-        exploration=filled(exploration, EXPLORATIONS, "exploration"),
+        exploration=filled(exploration, EXPLORATIONS, "exploration") if exploration else {},
         torso=filled(torso, TORSOS, "torso") if torso else {},
         transfer=_transfer(config.transfer, torso),
     )
@@ -256,12 +268,13 @@ def _pretrained(run: str | Path, torso: Any) -> tuple[dict[str, Any], str]:
 
     saved = read_torso(run).choice
     wanted = {} if torso is None else _choice(torso, "torso")
-    if not wanted or wanted.get("name") == saved["name"]:
+    name = wanted.get("name", saved["name"])
+    if name == saved["name"]:
         return merge(saved, wanted), "torso"
-    if wanted["name"] in RECURRENT and saved["name"] not in RECURRENT:
+    if name in RECURRENT and saved["name"] not in RECURRENT:
         return {**wanted, "encoder": saved}, "encoder"
     raise ValueError(
-        f"The torso in {run} is {saved['name']!r}, received torso {wanted['name']!r}. Leave the "
+        f"The torso in {run} is {saved['name']!r}, received torso {name!r}. Leave the "
         f"torso out{', or take lstm, gru or rnn' if saved['name'] not in RECURRENT else ''}."
     )
 
@@ -279,12 +292,14 @@ def agent_class(agent: str, env: str | Callable, env_kwargs: dict | None = None)
     return agents.agent_class(agent, probe.spec)
 
 
-def _loop(config: RunConfig, env: str | Callable) -> str:
+def _loop(config: RunConfig, env: str | Callable, known: tuple[str, ...]) -> str:
     """Returns the loop that `auto` stands for; checks that the graph loop can be had."""
     from rlzoo.envs import make_env
     from rlzoo.envs.ports import make_port
 
-    if config.loop == "host":
+    if config.loop == "graph" and "graph" not in known:
+        raise ValueError(f"{config.agent} runs in the host loop only. Leave --loop out.")
+    if config.loop == "host" or "graph" not in known:
         return "host"
     if config.loop == "auto" and (config.vector == "async" or not isinstance(env, str)):
         return "host"
@@ -306,9 +321,14 @@ def _loop(config: RunConfig, env: str | Callable) -> str:
 
 
 def make_exploration(choice: Mapping[str, Any]) -> Any:
-    """Returns the exploration strategy that a `{"name": ..., **parameters}` mapping describes."""
+    """Returns the exploration strategy that a `{"name": ..., **parameters}` mapping describes.
+
+    An empty mapping is none: the agent explores in its own way.
+    """
     from rlzoo.exploration import EXPLORATIONS
 
+    if not choice:
+        return None
     strategy, params = lookup(choice, EXPLORATIONS, "exploration")
     return strategy(**fill(strategy, params, "exploration."))
 
@@ -485,6 +505,11 @@ def _checked(values: Any, where: str) -> dict[str, Any]:
     """Returns the content of a file, its top-level keys known and its sections mappings."""
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected settings like 'agent: dqn', received {short(values)}.")
+    if "task" in values:
+        raise ValueError(
+            f"{where} is of a pretraining run, which has a torso, but no agent. Train one that "
+            "starts from it: rlzoo train AGENT ENV --torso-from RUN."
+        )
     for key, value in values.items():
         if key not in _FIELDS:
             raise ValueError(f"{where}: unknown setting {key!r}. {nearest(str(key), _FIELDS)}")

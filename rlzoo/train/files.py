@@ -33,6 +33,13 @@ def remove_temporaries(directory: Path) -> None:
                 path.unlink()
 
 
+def remove_empty(path: Path, parents: int = 0) -> None:
+    """Removes a folder and so many of its parents, from the inmost on, until one is not empty."""
+    with contextlib.suppress(OSError):
+        for folder in (path, *path.parents[:parents]):
+            folder.rmdir()
+
+
 def fsync(path: Path) -> None:
     """Forces a file, or the names in a directory, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -25,7 +25,8 @@ def draw_learning(run_dir: Path, title: str) -> Path:
             points = series(run_dir, f"{tag}/{kind}")
             if points.size:
                 axes.plot(*points.T, color=color, marker="o", markersize=3, label=kind)
-        if tag == "loss" and min((y for line in axes.lines for y in line.get_ydata()), default=0):
+        shown = [y for line in axes.lines for y in line.get_ydata()]
+        if tag == "loss" and min(shown, default=0) > 0:
             axes.set_yscale("log")
         axes.set_xlabel("gradient steps")
         axes.set_ylabel(label)

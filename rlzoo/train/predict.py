@@ -10,14 +10,16 @@ import numpy as np
 
 from rlzoo import networks
 from rlzoo.train import checkpoint
+from rlzoo.train.build import assign
 from rlzoo.train.config import make_torso
-from rlzoo.train.pretrain import connect, is_pretraining
+from rlzoo.train.pretrain import connect, is_pretraining, named_arrays
 from rlzoo.types import ObsSpec
 
 _MAX_PIXELS = 50_000_000  # of a picture; more is refused before it is decoded
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+_FAINT = 200  # the darkest ink, of 255, below which all is made darker
 _INK = 0.2  # of the darkest ink: what is fainter counts as paper when a digit is cut out
-_MARGIN = 4  # pixels around a digit in MNIST, whose middle is the digit's centre of mass
+_MARGIN = 4  # pixels around a digit in MNIST, whose centre of mass is at pixel 14 of 0..27
 
 
 def predict_images(run_dir: str | Path, files: Sequence[str | Path]) -> list[dict[str, Any]]:
@@ -67,36 +69,47 @@ def read_image(file: str | Path, shape: tuple[int, ...]) -> np.ndarray:
     ink = np.maximum(ink, 0.0)
     if ink.max() < 16:
         raise ValueError(f"{file} shows nothing: no pixel stands out from its edge.")
-    ink *= 255.0 / ink.max()
     if ink.shape != tuple(shape):
         ink = _centred(ink, shape)
+    elif ink.max() < _FAINT:
+        ink *= 255.0 / ink.max()
     return np.rint(ink).astype(np.uint8)
 
 
 def _decode(path: Path) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
+    """Returns [height, width] float64, 0..255, a colour by its brightness."""
+    from PIL import Image
 
-    kinds = ", ".join(_FORMATS)
+    if not path.exists():
+        raise ValueError(f"There is no file {path}; expected a picture.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we look ourselves
             with Image.open(path, formats=_FORMATS) as image:
-                if image.width * image.height > _MAX_PIXELS:
-                    raise ValueError(
-                        f"{path} has {image.width} x {image.height} pixels; expected at most "
-                        f"{_MAX_PIXELS:,}."
-                    )
-                if image.has_transparency_data:  # on white paper
-                    rgba = image.convert("RGBA")
-                    image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-                return np.asarray(image.convert("L"), np.float64)
-    except FileNotFoundError:
-        raise ValueError(f"There is no file {path}; expected a picture.") from None
+                width, height = image.size
+                if width * height <= _MAX_PIXELS:
+                    return _grey(image)
     except Image.DecompressionBombError:
         raise ValueError(f"{path} has far too many pixels; expected a picture.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
-        reason = " ".join(str(error).split())[:120]
+    except Exception as error:  # whatever a damaged file makes Pillow raise
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        kinds = ", ".join(_FORMATS)
         raise ValueError(f"{path} cannot be read as a picture ({kinds}): {reason}") from None
+    raise ValueError(
+        f"{path} has {width} x {height} pixels; expected at most {_MAX_PIXELS:,} in all."
+    )
+
+
+def _grey(image: Any) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)  # as it was held when it was taken
+    if image.mode.startswith("I"):  # 16 bits, which convert() would cut off
+        return np.clip(np.asarray(image, np.float64) / 257, 0, 255)
+    if image.has_transparency_data:  # on white paper
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.asarray(image.convert("L"), np.float64)
 
 
 def _centred(ink: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -116,7 +129,7 @@ def _centred(ink: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         for axis, side in enumerate(small.shape)
     ]
     at = [
-        int(np.clip(round((side - 1) / 2 - middle), 0, side - length))
+        int(np.clip(round(side / 2 - middle), 0, side - length))
         for side, middle, length in zip(shape, centre, small.shape, strict=True)
     ]
     canvas = np.zeros(shape)
@@ -128,7 +141,8 @@ def _load_classifier(run_dir: Path) -> tuple[keras.Model, list[str], tuple[int, 
     """Returns the model from images to logits, the names of the classes, the images' shape."""
     if not is_pretraining(run_dir):
         raise ValueError(
-            f"{run_dir} is the run of an agent. Expected one that `rlzoo pretrain mnist` has made."
+            f"{run_dir} is not the folder of a pretraining run. Expected one that `rlzoo pretrain "
+            "mnist` has made."
         )
     arrays, meta, _ = checkpoint.load(run_dir / "checkpoints", best=True, only=("torso/", "head/"))
     seen = ObsSpec(**meta["input"])._replace(obs_shape=tuple(meta["input"]["obs_shape"]))
@@ -141,6 +155,5 @@ def _load_classifier(run_dir: Path) -> tuple[keras.Model, list[str], tuple[int, 
     torso = make_torso(meta["torso"])
     head = networks.linear(len(classes), 1.0, None)
     model = connect(seen, torso, head)
-    torso.set_weights([arrays[f"torso/{i}"] for i in range(len(torso.weights))])
-    head.set_weights([arrays[f"head/{i}"] for i in range(2)])
+    assign(named_arrays(model, torso), arrays)
     return model, classes, seen.obs_shape

@@ -1,10 +1,10 @@
 """Supervised pretraining: a torso learns a task by ordinary Keras `fit`, ready for an agent.
 
-Every epoch is one call of `fit`, seeded by its number, and ends with a checkpoint: a run that was
-stopped goes on from its last whole epoch as if nothing had happened.
+The order of the examples follows from the number of the epoch. A run that was stopped goes on from
+the last epoch that was saved (each, or one every few seconds if they are shorter than that) as if
+nothing had happened.
 """
 
-import contextlib
 import dataclasses
 import datetime
 import time
@@ -14,19 +14,21 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 import yaml
 
 from rlzoo import networks
 from rlzoo.networks import TORSOS
 from rlzoo.tasks import TASKS, Problem, Task
 from rlzoo.train import checkpoint, files, logs, pictures
-from rlzoo.train.build import stream
+from rlzoo.train.build import assign, stream
 from rlzoo.train.config import filled, make_torso
 from rlzoo.train.plain import assignments, fill, load_yaml, merge, read_text, short, typed
 from rlzoo.train.session import Interrupted, Stop
 from rlzoo.types import ObsSpec, nearest
 
-_DATA, _TORSO, _HEAD, _EPOCHS = 0, 1, 2, 3  # streams of randomness
+_SAVING = 0.02  # of the time at most goes into saving, but for the first and the last epoch
+_DATA, _TORSO, _HEAD, _LAYERS, _ORDER = range(5)  # streams of randomness
 
 
 class PretrainConfig(NamedTuple):
@@ -99,21 +101,18 @@ def pretrain(
                 )
             return _train(path, resolved, quiet)
     finally:  # a run that could not start leaves no folders behind
-        with contextlib.suppress(OSError):
-            path.rmdir()
-            if run_dir is None:
-                path.parent.rmdir()
-                path.parent.parent.rmdir()
+        files.remove_empty(path, parents=0 if run_dir is not None else 3)
 
 
 def resume_pretraining(
     run_dir: str | Path, *, epochs: int | None = None, quiet: bool = False
 ) -> Pretrained:
-    """Goes on with a pretraining run from its last whole epoch.
+    """Goes on with a pretraining run from the last epoch that was saved.
 
     Args:
         run_dir: the folder of the run.
-        epochs: a new number of epochs in all; by default the run's own.
+        epochs: a new number of epochs in all, over which the learning rate falls from now on; by
+            default the run's own.
         quiet: show nothing.
     """
     path = Path(run_dir)
@@ -146,9 +145,10 @@ def resolve(
         ValueError: for anything unknown, of the wrong type or out of range.
     """
     values = _read(Path(file)) if file is not None else {}
-    if name and values.get("task", name) != name:
-        raise ValueError(f"{file} configures the task {values['task']!r}, received {name!r}.")
-    name = name or values.get("task")
+    found = values.pop("task", name)
+    if name and found != name:
+        raise ValueError(f"{file} configures the task {found!r}, received {name!r}.")
+    name = name or found
     if name is None:
         raise ValueError(f"A task is missing. Known: {', '.join(sorted(TASKS))}.")
     if name not in TASKS:
@@ -159,16 +159,15 @@ def resolve(
     merged: dict[str, Any] = {"torso": defaults.torso}
     for layer in layers:
         for key, value in layer.items():
-            head, _, part = key.partition(".")
-            if head == "torso" and part:
-                key, value = head, {part: value}
-            elif key == "torso" and not isinstance(value, Mapping):
+            key, *path = key.split(".") if key.startswith("torso.") else [key]
+            for part in reversed(path):
+                value = {part: value}
+            if key == "torso" and not isinstance(value, Mapping):
                 value = {"name": value}
             merged = merge(merged, {key: value})
     seed = typed(merged.pop("seed", 0), int, "seed")
     if not 0 <= seed < 2**62:
         raise ValueError(f"seed: expected 0 to 2**62 - 1, received {seed}.")
-    merged.pop("task", None)
     merged["torso"] = filled(merged["torso"], TORSOS, "torso")
     task = TASKS[name](**fill(TASKS[name], merged, also=("seed",)))
     return PretrainConfig(name, task, seed)
@@ -228,7 +227,7 @@ def connect(
     inputs = {"obs": keras.Input(obs.obs_shape, dtype=obs.obs_dtype, name="obs"), **(extras or {})}
     features = networks.Preprocess(obs.num_states, name="preprocess")(inputs["obs"])
     if augment is not None:
-        features = augment(features)
+        features = _InTraining(augment, name="augment")(features)
     if networks.is_recurrent(torso):
         features = keras.layers.RNN(torso, return_sequences=per_step, name="walk")(features)
     else:
@@ -262,7 +261,7 @@ def named_arrays(model: keras.Model, torso: keras.Layer) -> dict[str, Any]:
 def _train(run_dir: Path, config: PretrainConfig, quiet: bool) -> Pretrained:
     task = config.task
     problem = task.problem(stream(config.seed, _DATA) % 2**31)
-    keras.utils.set_random_seed(stream(config.seed, _EPOCHS))
+    keras.utils.set_random_seed(stream(config.seed, _LAYERS))
     torso = make_torso(task.torso, stream(config.seed, _TORSO) % 2**31)
     model = build_model(problem, torso, stream(config.seed, _HEAD) % 2**31)
     batches = -(-len(problem.train.targets) // task.batch_size)
@@ -299,13 +298,16 @@ class _Session:
         self.log: logs.RunLog = log
         self.stop: Stop = stop
         self.epoch = 0  # whole epochs done
-        self.best = (np.inf, 0)  # validation loss and epoch
+        self.best = (np.inf, 0)  # validation error and epoch
         self.seconds = 0.0  # in `fit`, also in earlier sessions
         self.batches = -(-len(problem.train.targets) // config.task.batch_size)
+        self._saved = 0  # the epoch of the newest checkpoint
+        self._save_from = 0.0  # seconds on the clock: when the next one may be written
+        self._unsaved_best: dict[str, np.ndarray] = {}
         self._restore()
 
     def run(self) -> None:
-        """Trains until the last epoch, or until the validation loss no longer falls."""
+        """Trains until the last epoch, or until the validation error no longer falls."""
         task = self.config.task
         count = sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
         self.log.message(
@@ -313,33 +315,73 @@ class _Session:
             f"{len(self.problem.train.targets):,} examples, {count:,} weights. The first epoch "
             "begins with compiling ..."
         )
-        while self.epoch < task.epochs and self.epoch - self.best[1] < task.patience:
-            figures = self._fit_epoch()
-            if self.stop.signal:
-                where = f"in epoch {self.epoch + 1}"
-                raise Interrupted(self.run_dir, where, self.stop.signal)
-            self.epoch += 1
-            step = self.epoch * self.batches
-            self.log.scalars(step, figures)
-            if not all(map(np.isfinite, figures.values())):
-                raise FloatingPointError(
-                    f"The loss became NaN or infinite in epoch {self.epoch}. The checkpoint of the "
-                    "epoch before is good. A lower learning_rate may help."
-                )
-            if figures["loss/validation"] < self.best[0]:
-                self.best = (figures["loss/validation"], self.epoch)
-                self._save(named_arrays(self.model, self.torso), best=True)
-            shown = ", ".join(f"{tag} {value:.4g}" for tag, value in figures.items())
-            self.log.message(f"Epoch {self.epoch}/{task.epochs}: {shown}")
-            optimizer = networks.named_variables("optimizer", self.model.optimizer)
-            self._save({**named_arrays(self.model, self.torso), **optimizer}, best=False)
+        if self.epoch < task.epochs and not self._is_patience_over():
+            validation = self.problem.validation
+            self.model.fit(
+                self._batches(),
+                initial_epoch=self.epoch,
+                epochs=task.epochs,
+                steps_per_epoch=self.batches,
+                validation_data=(validation.inputs, validation.targets),
+                validation_batch_size=task.batch_size,
+                shuffle=False,  # they are already
+                verbose=0,
+                callbacks=[_Watch(self)],
+            )
+        if self.epoch < task.epochs:
+            self.log.message(
+                f"Stopped early: no better validation error since epoch {self.best[1]} "
+                f"(patience {task.patience})."
+            )
+
+    def end_epoch(self, results: Mapping[str, float], seconds: float) -> bool:
+        """Logs an epoch, and saves it unless that was done a moment ago.
+
+        Args:
+            results: of `fit`, those of the validation called `val_...`.
+            seconds: that it took.
+
+        Returns:
+            Whether it is the last.
+        """
+        self.epoch += 1
+        self.seconds += seconds
+        figures = {}
+        for name, value in results.items():
+            kind = "validation" if name.startswith("val_") else "train"
+            figures[f"{name.removeprefix('val_')}/{kind}"] = float(value)
+        self.log.scalars(self.epoch * self.batches, figures)
+        if not all(map(np.isfinite, figures.values())):
+            before = f"The checkpoint of epoch {self._saved} is good. " if self._saved else ""
+            raise FloatingPointError(
+                f"The loss became NaN or infinite in epoch {self.epoch}. {before}"
+                "A lower learning_rate may help."
+            )
+        if _error(figures) <= self.best[0]:  # of equals the last: it learned longest
+            self.best = (_error(figures), self.epoch)
+            self._unsaved_best = _values(named_arrays(self.model, self.torso))
+        shown = ", ".join(f"{tag} {value:.4g}" for tag, value in figures.items())
+        self.log.message(f"Epoch {self.epoch}/{self.config.task.epochs}: {shown}")
+        last = self.epoch == self.config.task.epochs or self._is_patience_over()
+        if last or self.stop.signal or time.perf_counter() >= self._save_from:
+            self._save()
+        self.check_stop(f"after epoch {self.epoch}")
+        return last
+
+    def check_stop(self, where: str) -> None:
+        """Raises `Interrupted` if a signal has asked for it."""
+        if self.stop.signal:
+            saved = f"saved up to epoch {self._saved}"
+            raise Interrupted(self.run_dir, where, self.stop.signal, saved)
+
+    def _is_patience_over(self) -> bool:
+        return self.epoch - self.best[1] >= self.config.task.patience
 
     def finish(self) -> dict[str, Any]:
         """Tests the best weights, leaves them in the model; returns the summary."""
         variables = named_arrays(self.model, self.torso)
         arrays, meta, _ = checkpoint.load(self.run_dir / "checkpoints", best=True)
-        for name, variable in variables.items():
-            variable.assign(arrays[name])
+        assign(variables, arrays)
         figures, outputs = self._test()
         summary = {
             "run_dir": str(self.run_dir),
@@ -350,7 +392,7 @@ class _Session:
             "best_epoch": self.best[1],
             "examples": len(self.problem.train.targets),
             "seconds": round(self.seconds, 3),
-            "validation_loss": self.best[0],
+            "validation_error": self.best[0],
             **{f"test_{name}": value for name, value in figures.items()},
             "versions": meta["versions"],
         }
@@ -363,26 +405,25 @@ class _Session:
         pictures.draw_learning(self.run_dir, f"{summary['torso']} on {summary['task']}")
         return summary
 
-    def _fit_epoch(self) -> dict[str, float]:
-        started = time.perf_counter()
-        keras.utils.set_random_seed(stream(self.config.seed, _EPOCHS + 1 + self.epoch))
-        train, validation = self.problem.train, self.problem.validation
-        history = self.model.fit(
-            train.inputs,
-            train.targets,
-            batch_size=self.config.task.batch_size,
-            initial_epoch=self.epoch,
-            epochs=self.epoch + 1,
-            validation_data=(validation.inputs, validation.targets),
-            verbose=0,
-            callbacks=[_Watch(self)],
-        ).history
-        self.seconds += time.perf_counter() - started
-        figures = {}
-        for name, values in history.items():
-            kind = "validation" if name.startswith("val_") else "train"
-            figures[f"{name.removeprefix('val_')}/{kind}"] = float(values[-1])
-        return figures
+    def _batches(self) -> tf.data.Dataset:
+        """Returns the batches of all epochs that are left, whose order the epoch's number decides.
+
+        One pipeline for all: to build it takes as long as many gradient steps of a small network.
+        """
+        size, seed = self.config.task.batch_size, stream(self.config.seed, _ORDER) % 2**31
+        with tf.device("cpu:0"):
+            train = tf.nest.map_structure(tf.constant, tuple(self.problem.train))
+            count = len(self.problem.train.targets)
+
+            def epoch(number: tf.Tensor) -> tf.data.Dataset:
+                order = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, number])
+                return tf.data.Dataset.from_tensor_slices(order).batch(size)
+
+            def examples(chosen: tf.Tensor) -> Any:
+                return tf.nest.map_structure(lambda array: tf.gather(array, chosen), train)
+
+            numbers = tf.data.Dataset.range(self.epoch, self.config.task.epochs)
+            return numbers.flat_map(epoch).map(examples).prefetch(tf.data.AUTOTUNE)
 
     def _test(self) -> tuple[dict[str, float], np.ndarray]:
         test = self.problem.test
@@ -407,7 +448,20 @@ class _Session:
             path = pictures.draw_mistakes(self.run_dir, images, test.targets, outputs, classes)
             self.log.picture(step, "test/mistakes", path)
 
-    def _save(self, variables: Mapping[str, Any], best: bool) -> None:
+    def _save(self) -> None:
+        started = time.perf_counter()
+        self.log.flush()
+        if self._unsaved_best:
+            self._write_checkpoint(self._unsaved_best, self.best[1], best=True)
+            self._unsaved_best = {}
+        optimizer = networks.named_variables("optimizer", self.model.optimizer)
+        variables = {**named_arrays(self.model, self.torso), **optimizer}
+        self._write_checkpoint(_values(variables), self.epoch, best=False)
+        self._saved = self.epoch
+        now = time.perf_counter()
+        self._save_from = now + (now - started) / _SAVING
+
+    def _write_checkpoint(self, arrays: Mapping[str, np.ndarray], epoch: int, best: bool) -> None:
         spec = step_spec(self.problem, self.torso)
         meta = {
             "task": self.config.name,
@@ -417,14 +471,11 @@ class _Session:
             "input": self.problem.obs._asdict(),
             "sequence": self.problem.sequence,
             "classes": self.problem.classes,
-            "epoch": self.epoch,
+            "epoch": epoch,
             "best": self.best,
             "seconds": self.seconds,
         }
-        arrays = {name: np.asarray(variable) for name, variable in variables.items()}
-        folder = self.run_dir / "checkpoints"
-        self.log.flush()
-        checkpoint.save(folder, self.epoch * self.batches, arrays, meta, best=best)
+        checkpoint.save(self.run_dir / "checkpoints", epoch * self.batches, arrays, meta, best=best)
 
     def _restore(self) -> None:
         folder = self.run_dir / "checkpoints"
@@ -437,12 +488,22 @@ class _Session:
             for name, v in variables.items()
         }
         arrays, meta, _ = checkpoint.load(folder, template)
-        for name, variable in variables.items():
-            variable.assign(arrays[name])
-        self.epoch = int(meta["epoch"])
+        assign(variables, arrays)
+        self.epoch = self._saved = int(meta["epoch"])
         self.best = (float(meta["best"][0]), int(meta["best"][1]))
         self.seconds = float(meta["seconds"])
         self.log.message(f"Going on after epoch {self.epoch}.")
+
+
+def _values(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(v).copy() for name, v in variables.items()}
+
+
+def _error(figures: Mapping[str, float]) -> float:
+    """Returns what chooses the best epoch: the share of wrong answers, or else the loss."""
+    if "accuracy/validation" in figures:
+        return 1.0 - figures["accuracy/validation"]
+    return figures["loss/validation"]
 
 
 def _epochs_done(run_dir: Path) -> int:
@@ -451,19 +512,51 @@ def _epochs_done(run_dir: Path) -> int:
     return int(checkpoint.load(run_dir / "checkpoints", only="none/")[1]["epoch"])
 
 
+class _InTraining(keras.layers.Layer):
+    """A layer that works while the model trains, and else lets its inputs through.
+
+    Keras's own layers for images also change them where nobody says whether the model trains.
+    """
+
+    def __init__(self, layer: keras.Layer, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.layer = layer
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the layer inside."""
+        self.layer.build(input_shape)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Returns the inputs, changed or not."""
+        return self.layer(inputs, training=True) if training else inputs
+
+
 class _Watch(keras.callbacks.Callback):
-    """Shows progress, and ends an epoch that is to be stopped."""
+    """Shows progress, ends epochs, and breaks off one that is to be stopped."""
 
     def __init__(self, session: _Session):
         super().__init__()
         self._session = session
         self._step = session.epoch * session.batches
+        self._started = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Starts the clock."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Stops here if asked to, not after a step: it may have been the last of the epoch."""
+        self._session.check_stop(f"in epoch {self._session.epoch + 1}")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Counts the gradient step."""
         self._step += 1
         self._session.log.progress(self._step, lambda: {"loss": float((logs or {}).get("loss", 0))})
-        if self._session.stop.signal:
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Saves, and ends training if the validation error no longer falls."""
+        seconds = time.perf_counter() - self._started
+        if self._session.end_epoch(logs or {}, seconds):
             self.model.stop_training = True  # pyright: ignore[reportOptionalMemberAccess]
 
 

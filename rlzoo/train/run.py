@@ -144,11 +144,7 @@ def train(
                 )
             return _train(path, resolved, source, quiet)
     finally:  # a run that could not start leaves no folders behind
-        with contextlib.suppress(OSError):
-            path.rmdir()
-            if run_dir is None:
-                path.parent.rmdir()
-                path.parent.parent.rmdir()
+        files.remove_empty(path, parents=0 if run_dir is not None else 3)
 
 
 def resume(

@@ -40,10 +40,10 @@ from rlzoo.train.host import HostLoop
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM ended a run after it was saved; `exit_code` is 130 or 143."""
 
-    def __init__(self, run_dir: Path, where: str, signal_number: int):
-        super().__init__(
-            f"Interrupted {where}; everything is saved. Go on with: rlzoo resume {run_dir}"
-        )
+    def __init__(
+        self, run_dir: Path, where: str, signal_number: int, saved: str = "everything is saved"
+    ):
+        super().__init__(f"Interrupted {where}; {saved}. Go on with: rlzoo resume {run_dir}")
         self.run_dir = run_dir
         self.exit_code = 128 + signal_number
 

@@ -69,7 +69,8 @@ def read_torso(run_dir: str | Path) -> SavedTorso:
     torso = make_torso(choice)
     networks.build_torso(torso, obs)
     prefix = "network" if "agent" in meta else "torso"  # a network's torso comes before its head
-    names = [f"{prefix}/{i}" for i in range(len(torso.weights))]
+    weights = set(map(id, torso.weights))  # a recurrent cell has variables besides
+    names = [f"{prefix}/{i}" for i, v in enumerate(torso.variables) if id(v) in weights]
     shapes = [tuple(weight.shape) for weight in torso.weights]
     if any(name not in arrays for name in names) or shapes != [arrays[n].shape for n in names]:
         raise ValueError(f"The weights in {run_dir} do not fit the torso {choice}.")

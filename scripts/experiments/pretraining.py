@@ -54,7 +54,7 @@ DQN = {
     "replay_capacity": 20_000,
     "learning_starts": 32,
     "train_every": 4,
-    "updates_per_chunk": 16,
+    "updates_per_chunk": 8,
     "target_update_period": 500,
 }
 
@@ -99,7 +99,7 @@ def cases() -> dict[str, dict]:
             "reinforce", bandit, 12_800, CONV, "digits", rates, discount=0.0, **policy, **often
         ),
         "bandit-dqn": case(
-            "dqn", bandit, 4_096, CONV, "digits", slower,
+            "dqn", bandit, 3_072, CONV, "digits", slower,
             **DQN, eval_every=128, eval_episodes=200, exploration=softmax,
         ),
         "maze-reinforce": case(
@@ -107,8 +107,8 @@ def cases() -> dict[str, dict]:
             value_updates=4, eval_every=2_000, eval_episodes=100,
         ),
         "maze-dqn": case(
-            "dqn", maze, 12_000, CONV, "digits", slower,
-            **DQN, discount=0.9, eval_every=480, eval_episodes=100,
+            "dqn", maze, 8_000, CONV, "digits", slower,
+            **DQN, discount=0.9, eval_every=320, eval_episodes=100,
         ),
         "memory-reinforce": case(
             "reinforce", "rlzoo/Memory-v0", 60_000, LSTM, "recall", 2e-3,
@@ -119,8 +119,8 @@ def cases() -> dict[str, dict]:
             eval_every=2_000, eval_episodes=20,
         ),
         "catch-dqn": case(
-            "dqn", catch_in_bytes, 12_000, CONV, "digits", slower,
-            **DQN, eval_every=480, eval_episodes=100,
+            "dqn", catch_in_bytes, 8_000, CONV, "digits", slower,
+            **DQN, eval_every=320, eval_episodes=100,
         ),
         "sequence-reinforce": case(
             "reinforce", sequence, 160_000, behind, "digits", 2e-3, discount=0.0, **policy,

@@ -1,8 +1,9 @@
-"""A short run that many tests look at. They must not change it."""
+"""Short runs that many tests look at. They must not change them."""
 
 import pytest
 
 import rlzoo
+from tests.helpers import save_digits
 
 SHORT = {
     "learning_starts": 64,
@@ -15,6 +16,7 @@ SHORT = {
     "checkpoint_every": 100,
     "log_every": 50,
 }
+DIGITS = {"batch_size": 16, "torso.filters": [4, 4], "torso.size": 8, "epochs": 3}  # augmented
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +27,18 @@ def run(tmp_path_factory):
         "dqn", "CartPole-v1", steps=600, seed=1, num_envs=2, preset=False, overrides=SHORT,
         run_dir=folder, quiet=True,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """A file with 12 training and 4 test images of each digit."""
+    return save_digits(tmp_path_factory.mktemp("digits") / "digits.npz")
+
+
+@pytest.fixture(scope="session")
+def digits_run(digits, tmp_path_factory):
+    """3 epochs of a conv torso on these, with seed 1."""
+    folder = tmp_path_factory.mktemp("pretrained") / "run"
+    return rlzoo.pretrain(
+        "mnist", data=str(digits), seed=1, overrides=DIGITS, run_dir=folder, quiet=True
+    )

@@ -29,7 +29,8 @@ class Replay:
         self.capacity = capacity
         obs = ((capacity, *spec.obs_shape), spec.obs_dtype)
         number = ((capacity,), "float32")
-        fields = Transitions(obs, ((capacity,), "int32"), number, number, obs)
+        action = ((capacity, *spec.action_shape), spec.action_dtype)
+        fields = Transitions(obs, action, number, number, obs)
         rows = (tf.Variable(tf.zeros(*field), trainable=False) for field in fields)
         self.rows = Transitions._make(rows)
         self.added = tf.Variable(0, dtype=tf.int64, trainable=False)  # in all, not capped
@@ -38,7 +39,8 @@ class Replay:
     def predicted_bytes(spec: EnvSpec, capacity: int) -> int:
         """Returns the memory in bytes that a ring of `capacity` transitions takes."""
         obs = int(np.prod(spec.obs_shape)) * np.dtype(spec.obs_dtype).itemsize
-        return capacity * (2 * obs + 3 * 4)
+        action = int(np.prod(spec.action_shape)) * 4
+        return capacity * (2 * obs + action + 2 * 4)
 
     @property
     def size(self) -> tf.Tensor:

@@ -5,6 +5,14 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 
+class ActionBox(NamedTuple):
+    """The bounds of continuous actions, nested as the action is."""
+
+    shape: tuple[int, ...]  # of one environment's action
+    low: tuple  # float32 values
+    high: tuple
+
+
 class EnvSpec(NamedTuple):
     """What an agent needs to know of an environment, after mapping at the boundary.
 
@@ -15,8 +23,19 @@ class EnvSpec(NamedTuple):
     obs_shape: tuple[int, ...]  # one environment's observation; () for Discrete
     obs_dtype: str  # NumPy name of the dtype the environment produces
     num_states: int | None  # number of observations if Discrete, None if Box
-    num_actions: int
+    num_actions: int  # 0 if actions are a Box
     max_episode_steps: int | None  # the time limit, None if there is none
+    action_box: ActionBox | None = None  # None if actions are Discrete
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """The shape of one environment's action."""
+        return () if self.action_box is None else self.action_box.shape
+
+    @property
+    def action_dtype(self) -> str:
+        """The dtype of actions as the learner sees them."""
+        return "int32" if self.action_box is None else "float32"
 
 
 class ObsSpec(NamedTuple):
@@ -48,7 +67,7 @@ class Chunk(NamedTuple):
     """
 
     obs: Any  # [T, N, ...] in the environment's dtype
-    action: Any  # [T, N] int32, in 0..num_actions-1
+    action: Any  # [T, N] int32, in 0..num_actions-1; of a Box [T, N, ...] float32
     reward: Any  # [T, N] float32
     discount: Any  # [T, N] float32: 0 where terminated, else 1
     last: Any  # [T, N] bool: terminated or truncated
@@ -62,7 +81,7 @@ class Transitions(NamedTuple):
     """A batch of B single steps."""
 
     obs: Any  # [B, ...] in the environment's dtype
-    action: Any  # [B] int32
+    action: Any  # [B] int32; of a Box [B, ...] float32
     reward: Any  # [B] float32
     discount: Any  # [B] float32: 0 where terminated, else 1
     next_obs: Any  # [B, ...] the true successor, also at an episode's end

@@ -1,5 +1,6 @@
 """Defaults that make the tests quick and quiet. Set before TensorFlow is first imported."""
 
+import importlib.util
 import os
 
 for _name, _value in {
@@ -11,3 +12,7 @@ for _name, _value in {
     "SDL_VIDEODRIVER": "dummy",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# TF-Agents, where it is installed, needs Keras 2 as tf.keras. rlzoo itself imports keras only.
+if importlib.util.find_spec("tf_agents") is not None:
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     "README.md",
     "docs/pretraining.md",
+    "docs/migrating-from-tf-agents.md",
     *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/agents").glob("*.md")),
 ]
 ENTRY_POINTS = {"scripts/train", "scripts/test"}  # test_learning.py runs the one; this is the other

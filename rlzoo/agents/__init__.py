@@ -19,13 +19,20 @@ def agent_class(name: str, spec: EnvSpec) -> type:
     """Returns the class of an agent for an environment.
 
     Raises:
-        ValueError: no agent has this name.
+        ValueError: no agent has this name, or it does not take such actions.
     """
     if name not in AGENTS:
         raise ValueError(f"Unknown agent {name!r}. {nearest(name, AGENTS)}")
     entry = AGENTS[name]
     if isinstance(entry, dict):
-        return entry["box" if spec.num_states is None else "discrete"]
+        entry = entry["box" if spec.num_states is None else "discrete"]
+    kind = "Discrete" if spec.action_box is None else "Box"
+    takes = getattr(entry, "action_spaces", ("Discrete",))
+    if kind not in takes:
+        raise ValueError(
+            f"{name} takes {' or '.join(takes)} actions, this environment has {kind} ones. Take "
+            "another agent, or wrap the environment in a gymnasium.ActionWrapper."
+        )
     return entry
 
 

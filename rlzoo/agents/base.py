@@ -39,6 +39,9 @@ class Agent(Protocol):
     chunk_length: int  # T, steps per environment between updates
     whole_episodes: bool  # each environment plays one episode per chunk, padded to T
 
+    # An agent that takes other actions than Discrete ones says so, as in
+    # `action_spaces = ("Discrete", "Box")`; one that does not fit in the graph loop has
+    # `loops = ("host",)`, one that XLA cannot compile `xla = False`.
     # An agent may also set `acts_by_scores = True`: its act is exploration.choose on network(obs)
     # where the network is not recurrent, so that a loop may do the same in its own way.
 

@@ -142,7 +142,7 @@ class DQN:
 
         def body(i, updates, sums):
             batch = self.replay.sample(self.config.batch_size, rng.fold_in(seed, i))
-            metrics = self._gradient_step(batch, updates)
+            metrics = self.gradient_step(batch, updates)
             return i + 1, updates + 1, tf.nest.map_structure(tf.add, sums, metrics)
 
         zeros = {"loss/td": 0.0, "value/q": 0.0, "grad/norm": 0.0}
@@ -154,7 +154,13 @@ class DQN:
         explored = self.exploration.update(state.exploration, chunk)
         return DQNState(state.step + steps, updates, explored), {**shown, **means, "updates": count}
 
-    def _gradient_step(self, batch: Transitions, updates) -> dict[str, tf.Tensor]:
+    def gradient_step(self, batch: Transitions, updates) -> dict[str, tf.Tensor]:
+        """Learns from a batch, for `update` or a replay of another's; returns metrics.
+
+        Args:
+            batch: steps from any replay.
+            updates: [] int64, gradient steps before this one, for the target's period.
+        """
         with tf.GradientTape() as tape:
             loss, q = dqn_loss(self.network, self.target_network, batch, self.config)
         norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)

@@ -11,6 +11,8 @@ from typing import Any
 
 from rlzoo.cli.parser import KINDS
 from rlzoo.cli.streams import import_tensorflow
+from rlzoo.interop import extras
+from rlzoo.interop.extras import AGENTS as TF_AGENTS
 from rlzoo.types import nearest
 
 
@@ -21,7 +23,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             "train expects an agent and an environment, such as: rlzoo train dqn CartPole-v1 "
             "(or --config FILE)."
         )
-    import_tensorflow()
+    _import_for(args.agent or _configured_agent(args.config))
     from rlzoo.train import run, seeds
 
     settings = {
@@ -77,10 +79,10 @@ def predict(args: argparse.Namespace) -> dict[str, Any]:
 
 def resume(args: argparse.Namespace) -> dict[str, Any]:
     """Goes on with a run, or with every seed in a folder, and returns the summary."""
-    several = any(Path(args.run).glob("s*/config.yaml"))
+    several = sorted(Path(args.run).glob("s*/config.yaml"))
     if not several:
         _check_run(args.run)
-    import_tensorflow()
+    _import_for(_configured_agent(several[0] if several else args.run))
     from rlzoo.train import pretrain, run, seeds
 
     if pretrain.is_pretraining(args.run):
@@ -100,7 +102,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     _check_run(args.run)
     if args.episodes < 1:
         raise ValueError(f"--episodes: expected at least 1, received {args.episodes}.")
-    import_tensorflow()
+    _import_for(_configured_agent(args.run))
     from rlzoo.train import policy
 
     started = time.perf_counter()
@@ -118,7 +120,7 @@ def record(args: argparse.Namespace) -> dict[str, Any]:
     output = Path(args.output) if args.output else Path(args.run) / "episode.gif"
     if output.suffix not in (".gif", ".mp4"):
         raise ValueError(f"-o: expected FILE.gif or FILE.mp4, received {str(output)!r}.")
-    import_tensorflow()
+    _import_for(_configured_agent(args.run))
     from rlzoo.train import policy
 
     result = policy.record(args.run, output, env=args.env, seed=args.seed)
@@ -242,13 +244,37 @@ def _check_run(run: str) -> None:
         raise ValueError(f"{run} is not the folder of a run: it has no config.yaml.{hint}")
 
 
+def _configured_agent(run: str | Path | None) -> str | None:
+    """Returns the agent that a run folder or its configuration names, if that can be read."""
+    from rlzoo.train.plain import load_yaml, read_text
+
+    if run is None:
+        return None
+    path = Path(run)
+    values = load_yaml(read_text(path / "config.yaml" if path.is_dir() else path), str(path))
+    return values.get("agent") if isinstance(values, dict) else None
+
+
+def _import_for(agent: Any) -> None:
+    """Imports TensorFlow, and TF-Agents where the agent is one of theirs."""
+    bridged = isinstance(agent, str) and agent.startswith(extras.PREFIX)
+    if bridged:
+        extras.prepare()
+    import_tensorflow(bridged)
+    if bridged:
+        from rlzoo.interop import tf_agents
+
+        tf_agents.register()
+
+
 def _agents() -> dict[str, str]:
     from rlzoo.agents import AGENTS
     from rlzoo.train.config import presets
 
     shipped = presets()
     modules = {name: sys.modules[_one(entry).__module__] for name, entry in AGENTS.items()}
-    return {name: _about(module, shipped.get(name, ())) for name, module in modules.items()}
+    docs = {name: (module.__doc__ or "").strip() for name, module in modules.items()} | TF_AGENTS
+    return {name: _about(doc, shipped.get(name, ())) for name, doc in docs.items()}
 
 
 def _envs() -> dict[str, str]:
@@ -268,19 +294,19 @@ def _envs() -> dict[str, str]:
 def _torsos() -> dict[str, str]:
     from rlzoo.networks import TORSOS
 
-    return {name: _about(torso) for name, torso in TORSOS.items()}
+    return {name: _about(torso.__doc__) for name, torso in TORSOS.items()}
 
 
 def _explorations() -> dict[str, str]:
     from rlzoo.exploration import EXPLORATIONS
 
-    return {name: _about(strategy) for name, strategy in EXPLORATIONS.items()}
+    return {name: _about(strategy.__doc__) for name, strategy in EXPLORATIONS.items()}
 
 
 def _tasks() -> dict[str, str]:
     from rlzoo.tasks import TASKS
 
-    return {name: _about(task) for name, task in TASKS.items()}
+    return {name: _about(task.__doc__) for name, task in TASKS.items()}
 
 
 def _one(entry: Any) -> Any:
@@ -288,7 +314,7 @@ def _one(entry: Any) -> Any:
     return next(iter(entry.values())) if isinstance(entry, dict) else entry
 
 
-def _about(thing: Any, presets: tuple[str, ...] = ()) -> str:
+def _about(doc: str | None, presets: tuple[str, ...] = ()) -> str:
     """Returns the first line of a docstring, and what is tuned."""
-    first = (thing.__doc__ or "").strip().split("\n")[0]
+    first = (doc or "").strip().split("\n")[0]
     return f"{first} Presets: {', '.join(presets)}." if presets else first

@@ -23,7 +23,7 @@ def redirected(source: int, target: int) -> Iterator[None]:
         os.close(saved)
 
 
-def import_tensorflow() -> None:
+def import_tensorflow(and_tf_agents: bool = False) -> None:
     """Imports TensorFlow without the notices that it prints whatever its log level is.
 
     They are shown if the import fails, or if the user asked for them: TF_CPP_MIN_LOG_LEVEL=0.
@@ -37,6 +37,8 @@ def import_tensorflow() -> None:
                 import tensorflow as tf
 
                 tf.config.list_physical_devices()  # looks for a GPU, and says so
+                if and_tf_agents:  # which imports gym, whose notice is not for us
+                    import tf_agents  # noqa: F401
         except BaseException:
             notices.seek(0)
             sys.stderr.write(notices.read().decode(errors="replace"))

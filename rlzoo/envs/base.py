@@ -3,6 +3,8 @@
 import array
 import collections
 import contextlib
+import functools
+import operator
 import time
 import warnings
 import weakref
@@ -14,7 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rlzoo.envs.spaces import learner_spec, warn_if_inexact
-from rlzoo.types import EnvSpec, TimeStep
+from rlzoo.types import ActionBox, EnvSpec, TimeStep
 
 MakeEnv = Callable[[], gymnasium.Env]
 
@@ -33,12 +35,15 @@ class Fault(NamedTuple):
 
 
 class Slot:
-    """One environment as the learner sees it: actions and observations counted from 0."""
+    """One environment as the learner sees it: actions and observations counted from 0.
+
+    Actions of a Box are given as nested lists of numbers.
+    """
 
     def __init__(self, make: MakeEnv, obs_space: spaces.Space, action_space: spaces.Space):
         self._make = make
         self._spaces = (obs_space, action_space)
-        self._first_action = int(getattr(action_space, "start", 0))
+        self._env_action = env_action(action_space)
         self._first_obs = int(getattr(obs_space, "start", 0))
         self._num_states = int(getattr(obs_space, "n", 0))
         self._shape = obs_space.shape
@@ -59,9 +64,9 @@ class Slot:
         obs, _ = self.env.reset(seed=seed)  # type: ignore[union-attr]
         return self._seen(obs)
 
-    def step(self, action: int) -> tuple[Any, float, bool, bool]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool]:
         """Returns observation, reward, terminated, truncated."""
-        obs, reward, terminated, truncated, _ = self._step(action + self._first_action)
+        obs, reward, terminated, truncated, _ = self._step(self._env_action(action))
         if not -_MAX_REWARD <= reward <= _MAX_REWARD:
             raise ValueError(f"reward is {reward!r}, expected a finite number")
         return self._seen(obs), reward, terminated, truncated
@@ -139,8 +144,8 @@ class Envs:
         self._obs = np.zeros((num_envs, *self.spec.obs_shape), self.spec.obs_dtype)
         self._may_be_non_finite = self._obs.dtype.kind == "f"
         self._episode = [-1] * num_envs
-        self._log_type = "B" if self.spec.num_actions <= 256 else "L"
-        self._log = [array.array(self._log_type) for _ in range(num_envs)]
+        self._env_action = env_action(self.action_space)
+        self._log: list[Any] = [self._empty_log() for _ in range(num_envs)]
         self._lifetime = [0] * num_envs  # steps of each before its current episode
         self._in_use = list(range(num_envs))  # those not retired
         self._waiting = set(self._in_use)  # those that must be reset before their next step
@@ -178,7 +183,7 @@ class Envs:
         and False.
 
         Args:
-            action: [N] integers, 0 to num_actions - 1.
+            action: [N] integers, 0 to num_actions - 1; of a Box [N, ...] numbers within it.
             active: [N] bool or None.
 
         Returns:
@@ -235,7 +240,7 @@ class Envs:
         return {
             "episode": list(self._episode),
             "lifetime": list(self._lifetime),
-            "actions": [log.tolist() for log in self._log],
+            "actions": [list(log) for log in self._log],
             "retired": [bool(retired) for retired in self.retired],
         }
 
@@ -260,16 +265,17 @@ class Envs:
         started = [i for i in self._in_use if episode[i] >= 0]
         self._episode = [index - 1 if i in started else index for i, index in enumerate(episode)]
         self._lifetime = lifetime
-        self._log = [array.array(self._log_type) for _ in range(self.num_envs)]
+        self._log = [self._empty_log() for _ in range(self.num_envs)]
         self._start(started)
         early: set[int] = set()
+        idle = self.spec.action_box.low if self.spec.action_box else 0
         for t in range(max(map(len, actions))):
             due = [i for i in started if t < len(actions[i])]
             early.update(self._waiting.intersection(due))
             active = np.zeros(self.num_envs, bool)
             active[[i for i in due if i not in self._waiting]] = True
-            now = [actions[i][t] if active[i] else 0 for i in range(self.num_envs)]
-            self.step(np.array(now, np.int64), active)
+            now = [actions[i][t] if active[i] else idle for i in range(self.num_envs)]
+            self.step(np.array(now), active)
         self.lost = self.retired.copy()
         obs = self._obs
         if expected_obs is not None:
@@ -318,7 +324,7 @@ class Envs:
             for i in indices:
                 self._episode[i] += 1
                 self._lifetime[i] += len(self._log[i])
-                self._log[i] = array.array(self._log_type)
+                self._log[i] = self._empty_log()
             faults = self._reset_envs(indices, [self.episode_seed(i) for i in indices], obs)
             if self._may_be_non_finite and not np.isfinite(obs).all():
                 self._find_non_finite(indices, obs, faults)
@@ -342,7 +348,7 @@ class Envs:
                 value = obs[i][tuple(where)]
                 faults[i] = Fault(ValueError(f"obs{where} is {value}, expected finite numbers"))
 
-    def _tolerate(self, index: int, fault: Fault, action: int | None) -> None:
+    def _tolerate(self, index: int, fault: Fault, action: Any) -> None:
         """Acts on a fault as `on_env_error` says: raises it, or plans to go on without."""
         what = self._describe(index, action)
         error = fault.error
@@ -355,7 +361,7 @@ class Envs:
             self._in_use = [i for i in self._in_use if i != index]
             self._waiting.discard(index)
             if self._in_use:
-                self._log[index] = array.array(self._log_type)  # nothing to come back to
+                self._log[index] = self._empty_log()  # nothing to come back to
                 warnings.warn(f"{what}: {error!r}. Dropping it.", RuntimeWarning, stacklevel=4)
                 return
             what += ". No environment is left"
@@ -370,7 +376,7 @@ class Envs:
             _add_note(error, f"In the worker process:\n{fault.trace}")
         raise error
 
-    def _describe(self, index: int, action: int | None) -> str:
+    def _describe(self, index: int, action: Any) -> str:
         step = 0 if action is None else len(self._log[index]) + 1
         doing = "at reset" if action is None else f"on action {self._env_action(action)}"
         return (
@@ -378,14 +384,17 @@ class Envs:
             f"(seed {self.episode_seed(index)}), step {step}, {doing}"
         )
 
-    def _how_to_replay(self, index: int, action: int | None) -> str:
+    def _how_to_replay(self, index: int, action: Any) -> str:
         actions = [self._env_action(a) for a in self._log[index]]
         actions += [] if action is None else [self._env_action(action)]
         shown = str(actions) if len(actions) <= 100 else f"the {len(actions)} of get_state()"
         return f"To replay: env.reset(seed={self.episode_seed(index)}), then the actions {shown}"
 
-    def _env_action(self, action: int) -> int:
-        return action + int(getattr(self.action_space, "start", 0))
+    def _empty_log(self) -> Any:
+        """Returns what takes the actions of an episode; Discrete ones take little memory."""
+        if self.spec.action_box is not None:
+            return []
+        return array.array("B" if self.spec.num_actions <= 256 else "L")
 
     def _may_restart(self, index: int) -> bool:
         now = time.monotonic()
@@ -397,7 +406,9 @@ class Envs:
         restarts.append(now)
         return True
 
-    def _checked_actions(self, action: Any) -> list[int]:
+    def _checked_actions(self, action: Any) -> list[Any]:
+        if self.spec.action_box is not None:
+            return self._checked_box_actions(action, self.spec.action_box)
         actions = np.asarray(action)
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
             raise ValueError(
@@ -411,6 +422,21 @@ class Envs:
                 raise ValueError(f"actions must be 0 to {n - 1}, got {value} in {listed}")
         return listed
 
+    def _checked_box_actions(self, action: Any, box: ActionBox) -> list[Any]:
+        actions, shape = np.asarray(action), (self.num_envs, *box.shape)
+        if actions.shape != shape or actions.dtype.kind not in "iuf":
+            raise ValueError(
+                f"actions must be numbers of shape {shape}, got shape {actions.shape} of "
+                f"{actions.dtype}"
+            )
+        low, high = np.asarray(box.low, np.float32), np.asarray(box.high, np.float32)
+        actions = actions.astype(np.float32)
+        if not ((low <= actions) & (actions <= high)).all():
+            raise ValueError(
+                f"actions must be within {box.low} and {box.high}, got {actions.tolist()}"
+            )
+        return actions.tolist()
+
     def _checked_mask(self, mask: Any, name: str) -> np.ndarray:
         found = np.asarray(mask)
         if found.shape != (self.num_envs,) or found.dtype != bool:
@@ -421,11 +447,11 @@ class Envs:
 
     def _checked_state(
         self, state: dict[str, Any]
-    ) -> tuple[list[int], list[int], list[list[int]], list[bool]]:
+    ) -> tuple[list[int], list[int], list[list[Any]], list[bool]]:
         try:
             episode = [int(index) for index in state["episode"]]
             lifetime = [int(steps) for steps in state.get("lifetime", [0] * len(episode))]
-            actions = [[int(action) for action in row] for row in state["actions"]]
+            actions = [[self._checked_action(action) for action in row] for row in state["actions"]]
             retired = [bool(value) for value in state.get("retired", [False] * len(episode))]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"not a state of environments: {error!r}") from error
@@ -434,17 +460,31 @@ class Envs:
             raise ValueError(
                 f"the state is of {len(episode)} environments, but there are {self.num_envs}"
             )
-        if (
-            min(episode) < -1
-            or min(lifetime) < 0
-            or not all(0 <= a < self.spec.num_actions for row in actions for a in row)
-        ):
-            raise ValueError(
-                "not a state of these environments: episode, lifetime or action out of range"
-            )
+        if min(episode) < -1 or min(lifetime) < 0:
+            raise ValueError("not a state of these environments: episode or lifetime out of range")
         if all(retired):
             raise ValueError("in this state every environment has failed and was dropped")
         return episode, lifetime, actions, retired
+
+    def _checked_action(self, action: Any) -> Any:
+        """Returns one action of a state, as `_log` holds it."""
+        box = self.spec.action_box
+        if box is None:
+            found = int(action)
+            if not 0 <= found < self.spec.num_actions:
+                raise ValueError(f"action {found} out of range")
+            return found
+        values = np.array(action, np.float32)
+        if values.shape != box.shape or not np.isfinite(values).all():
+            raise ValueError(f"action {action} out of range")
+        return values.tolist()
+
+
+def env_action(space: spaces.Space) -> Callable[[Any], Any]:
+    """Returns the function from actions as the learner counts them to what the space holds."""
+    if isinstance(space, spaces.Box):
+        return functools.partial(np.array, dtype=space.dtype)
+    return functools.partial(operator.add, int(getattr(space, "start", 0)))
 
 
 def time_limit(env: gymnasium.Env) -> int | None:

@@ -64,8 +64,12 @@ def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
     if problems:
         return problems
     rng = np.random.default_rng(_SEED)
-    num_actions = int(getattr(env.action_space, "n", 0))
-    actions = rng.integers(num_actions, size=max_steps).tolist()
+    space: Any = env.action_space
+    if isinstance(space, spaces.Box):
+        drawn = rng.uniform(space.low, space.high, (max_steps, *space.shape))
+        actions = list(drawn.astype(space.dtype))
+    else:
+        actions = (rng.integers(space.n, size=max_steps) + space.start).tolist()
     seen = []
     try:
         for *step, problems in _episode(env, actions, _MAX_SECONDS):
@@ -95,15 +99,14 @@ class _FaultError(Exception):
 
 
 def _episode(
-    env: gymnasium.Env, actions: list[int], max_seconds: float
+    env: gymnasium.Env, actions: list[Any], max_seconds: float
 ) -> Iterator[tuple[Any, Any, bool, list[str]]]:
     """Yields observation, reward, whether it is over and the problems, from the reset on."""
     started = time.monotonic()
     obs, problems = _reset(env)
     yield obs, 0.0, False, problems
-    start = int(getattr(env.action_space, "start", 0))
     for action in actions:
-        obs, reward, over, problems = _step(env, action + start)
+        obs, reward, over, problems = _step(env, action)
         yield obs, reward, over, problems
         if over or time.monotonic() - started > max_seconds:
             return
@@ -126,7 +129,7 @@ def _reset(env: gymnasium.Env) -> tuple[Any, list[str]]:
     return obs, _obs_problems(env.observation_space, obs, "reset") + _info_problems(info, "reset")
 
 
-def _step(env: gymnasium.Env, action: int) -> tuple[Any, Any, bool, list[str]]:
+def _step(env: gymnasium.Env, action: Any) -> tuple[Any, Any, bool, list[str]]:
     rule = "(obs, reward, terminated, truncated, info)"
     try:
         result: Any = env.step(action)

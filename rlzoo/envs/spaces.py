@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from gymnasium import spaces
 
-from rlzoo.types import EnvSpec
+from rlzoo.types import ActionBox, EnvSpec
 
 _FLOAT32_EXACT = 2**24  # float32 holds every integer up to here
 
@@ -18,9 +18,13 @@ def problem(where: str, expected: str, found: object, fix: str) -> str:
 def space_problems(obs_space: object, action_space: object) -> list[str]:
     """Returns what rlzoo cannot work with in two spaces, each with a way out."""
     problems = []
-    if not isinstance(action_space, spaces.Discrete):
+    if isinstance(action_space, spaces.Box):
+        if action_space.dtype.kind != "f" or not action_space.is_bounded():
+            fix = "give the Box a float dtype and finite bounds"
+            problems.append(problem("action space", "a bounded Box of floats", action_space, fix))
+    elif not isinstance(action_space, spaces.Discrete):
         fix = "wrap the environment in a gymnasium.ActionWrapper that offers one Discrete choice"
-        problems.append(problem("action space", "Discrete", action_space, fix))
+        problems.append(problem("action space", "Discrete or Box", action_space, fix))
     if isinstance(obs_space, spaces.Box):
         if obs_space.dtype.kind not in "fiub":
             fix = "give the Box a float, integer or bool dtype"
@@ -40,11 +44,24 @@ def learner_spec(obs_space: object, action_space: object, max_episode_steps: int
     if problems := space_problems(obs_space, action_space):
         raise ValueError(" ".join(problems))
     num_actions = int(getattr(action_space, "n", 0))
+    box = None
+    if isinstance(action_space, spaces.Box):
+        low, high = (as_tuple(bound) for bound in (action_space.low, action_space.high))
+        box = ActionBox(tuple(action_space.shape), low, high)
     if isinstance(obs_space, spaces.Box):
         dtype = np.dtype(obs_space.dtype).name
-        return EnvSpec(tuple(obs_space.shape), dtype, None, num_actions, max_episode_steps)
+        return EnvSpec(tuple(obs_space.shape), dtype, None, num_actions, max_episode_steps, box)
     num_states = int(getattr(obs_space, "n", 0))
-    return EnvSpec((), "int64", num_states, num_actions, max_episode_steps)
+    return EnvSpec((), "int64", num_states, num_actions, max_episode_steps, box)
+
+
+def as_tuple(values: np.ndarray) -> tuple:
+    """Returns an array as nested tuples of float32 values, which can be compared and hashed."""
+
+    def nested(value):
+        return tuple(map(nested, value)) if isinstance(value, list) else value
+
+    return nested(values.astype(np.float32).tolist())
 
 
 def warn_if_inexact(obs_space: object) -> None:

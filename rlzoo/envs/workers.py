@@ -30,6 +30,11 @@ class AsyncEnvs(Envs):
 
     def __init__(self, make: MakeEnv, *args: Any):
         super().__init__(make, *args)
+        if self.spec.action_box is not None:
+            raise ValueError(
+                f"vector='async' sends Discrete actions only, {self.name} has {self.action_space}: "
+                "use vector='sync'"
+            )
         obs_space = self.obs_space
         if self.spec.num_states is not None:
             obs_space = spaces.Discrete(self.spec.num_states)

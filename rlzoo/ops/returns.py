@@ -36,6 +36,73 @@ def discounted_returns(
     return tf.scan(backwards, steps, initializer=tf.zeros_like(reward[0]), reverse=True)
 
 
+def n_step_returns(
+    reward: tf.Tensor,
+    discount: tf.Tensor,
+    last: tf.Tensor,
+    next_value: tf.Tensor,
+    num_steps: int,
+) -> tf.Tensor:
+    """Returns what `num_steps` steps bring and the value after them (Sutton 1988).
+
+    G[t] = reward[t] + discount[t] * (reward[t + 1] + discount[t + 1] * (... next_value[t + k])),
+    with k = num_steps - 1, or fewer steps where the episode or the chunk ends before: then the
+    value at that end is taken, discounted by the steps there really were. See Sutton & Barto,
+    2nd ed., equation 7.1.
+
+    Args:
+        reward: [T, N] float32.
+        discount: [T, N] float32, gamma, or 0 where the step terminated.
+        last: [T, N] bool, terminated or truncated.
+        next_value: [T, N] float32, value of the true successor of step t.
+        num_steps: n, at least 1.
+
+    Returns:
+        [T, N] float32.
+    """
+    _check_same_shape(reward=reward, discount=discount, last=last, next_value=next_value)
+    if num_steps < 1:
+        raise ValueError(f"num_steps: expected at least 1, received {num_steps}.")
+    ends = tf.concat([last[:-1], tf.ones_like(last[-1:])], axis=0)
+    returns = one_step = reward + discount * next_value
+    for _ in range(num_steps - 1):  # each turn looks one step further
+        following = tf.concat([returns[1:], returns[-1:]], axis=0)
+        returns = tf.where(ends, one_step, reward + discount * following)
+    return returns
+
+
+def generalized_advantages(
+    reward: tf.Tensor,
+    discount: tf.Tensor,
+    last: tf.Tensor,
+    value: tf.Tensor,
+    next_value: tf.Tensor,
+    gae_lambda: float,
+) -> tf.Tensor:
+    """Returns generalised advantage estimates (Schulman et al. 2016, arXiv:1506.02438).
+
+    A[t] = delta[t] + discount[t] * lambda * A[t + 1], cut at an episode's end, with
+    delta[t] = reward[t] + discount[t] * next_value[t] - value[t] (equations 11 and 16).
+
+    Args:
+        reward: [T, N] float32.
+        discount: [T, N] float32, gamma, or 0 where the step terminated.
+        last: [T, N] bool, terminated or truncated.
+        value: [T, N] float32, value of the observation of step t.
+        next_value: [T, N] float32, value of its true successor.
+        gae_lambda: 0 takes one step into account, 1 all of them.
+
+    Returns:
+        [T, N] float32.
+    """
+    _check_same_shape(
+        reward=reward, discount=discount, last=last, value=value, next_value=next_value
+    )
+    delta = reward + discount * next_value - value
+    nothing = tf.zeros_like(delta)
+    return discounted_returns(delta, discount * gae_lambda, last, nothing)
+
+
 def _check_same_shape(**tensors: tf.Tensor) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(set(shapes.values())) != 1:

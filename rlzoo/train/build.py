@@ -71,6 +71,7 @@ def read_checkpoint(
         expected = {"agent": config.agent, "spec": {**spec._asdict()}}
         expected["spec"]["obs_shape"] = list(spec.obs_shape)
         found = {"agent": meta.get("agent"), "spec": dict(meta.get("spec") or {})}
+        found["spec"].setdefault("action_box", None)  # older checkpoints know Discrete only
         if any_limit:  # acting does not depend on the time limit
             expected["spec"].pop("max_episode_steps")
             found["spec"].pop("max_episode_steps", None)

@@ -39,7 +39,7 @@ class Report(NamedTuple):
 
 
 class Compiled:
-    """A function compiled by XLA for one signature, called with tensors and nothing around them.
+    """A function compiled for one signature, called with tensors and nothing around them.
 
     TensorFlow's checks and packing of arguments would cost more than a small network does, so a
     call takes the tensors of all arguments in a row and returns those of the result in a row.
@@ -47,10 +47,11 @@ class Compiled:
     Args:
         function: of tensors and (nested) tuples of tensors, returning the like.
         specs: a `tf.TensorSpec`, or tuples of them, for each argument.
+        xla: whether XLA compiles it; else it is a plain TensorFlow graph.
     """
 
-    def __init__(self, function: Callable, *specs: Any):
-        traced = tf.function(function, jit_compile=True, autograph=False)
+    def __init__(self, function: Callable, *specs: Any, xla: bool = True):
+        traced = tf.function(function, jit_compile=xla or None, autograph=False)
         self._concrete = traced.get_concrete_function(*specs)  # keeps what is captured alive
         self._call = self._concrete.inference_fn.call_flat
         self._captured = self._concrete.captured_inputs
@@ -72,7 +73,8 @@ class Compiled:
 def chunk_fields(spec: EnvSpec, shape: tuple[int, int]) -> Chunk:
     """Returns the shape and dtype of every field of a chunk of T steps of N environments."""
     obs = ((*shape, *spec.obs_shape), spec.obs_dtype)
-    action, number, flag = (shape, "int32"), (shape, "float32"), (shape, "bool")
+    action = ((*shape, *spec.action_shape), spec.action_dtype)
+    number, flag = (shape, "float32"), (shape, "bool")
     return Chunk(obs, action, number, number, flag, flag, obs, number, flag)
 
 
@@ -93,7 +95,12 @@ def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Compil
 
     state = tensor_specs(initial_state(agent, num_envs))
     obs = tf.TensorSpec((num_envs, *agent.spec.obs_shape), agent.spec.obs_dtype)
-    return Compiled(act, state, obs, tf.TensorSpec((num_envs,), tf.bool))
+    return Compiled(act, state, obs, tf.TensorSpec((num_envs,), tf.bool), xla=uses_xla(agent))
+
+
+def uses_xla(agent: Agent) -> bool:
+    """Tells whether XLA compiles an agent's functions: yes, unless the agent says otherwise."""
+    return getattr(agent, "xla", True)
 
 
 def tensor_specs(structure: Any) -> Any:

@@ -220,11 +220,18 @@ def complete(config: RunConfig, env: str | Callable) -> RunConfig:
     from rlzoo.exploration import EXPLORATIONS
     from rlzoo.networks import TORSOS
 
-    Config = agent_class(config.agent, env, config.env_kwargs).Config
+    cls = agent_class(config.agent, env, config.env_kwargs)
+    Config = cls.Config
     params = describe(fill(Config, config.agent_params, also=_OPTIONS))
     # Which torso and strategy an agent takes by default is a hyperparameter of its own; which
     # ones a run takes is up to the run.
-    exploration = merge({"name": params.pop("exploration")}, config.exploration)
+    strategy = params.pop("exploration", None)
+    if strategy is None and config.exploration:
+        raise ValueError(
+            f"{config.agent} explores in its own way and takes no strategy, received "
+            f"{config.exploration.get('name')!r}. Leave the exploration out."
+        )
+    exploration = merge({"name": strategy}, config.exploration) if strategy else {}
     default = params.pop("torso", None)
     if default is None and config.torso:
         raise ValueError(
@@ -234,9 +241,9 @@ def complete(config: RunConfig, env: str | Callable) -> RunConfig:
     torso = merge({"name": default}, config.torso) if default else {}
     return dataclasses.replace(
         config,
-        loop=_loop(config, env),
+        loop=_loop(config, env, getattr(cls, "loops", ("host", "graph"))),
         agent_params=params,
-        exploration=filled(exploration, EXPLORATIONS, "exploration"),
+        exploration=filled(exploration, EXPLORATIONS, "exploration") if exploration else {},
         torso=filled(torso, TORSOS, "torso") if torso else {},
         transfer=_transfer(config.transfer, torso),
     )
@@ -285,12 +292,14 @@ def agent_class(agent: str, env: str | Callable, env_kwargs: dict | None = None)
     return agents.agent_class(agent, probe.spec)
 
 
-def _loop(config: RunConfig, env: str | Callable) -> str:
+def _loop(config: RunConfig, env: str | Callable, known: tuple[str, ...]) -> str:
     """Returns the loop that `auto` stands for; checks that the graph loop can be had."""
     from rlzoo.envs import make_env
     from rlzoo.envs.ports import make_port
 
-    if config.loop == "host":
+    if config.loop == "graph" and "graph" not in known:
+        raise ValueError(f"{config.agent} runs in the host loop only. Leave --loop out.")
+    if config.loop == "host" or "graph" not in known:
         return "host"
     if config.loop == "auto" and (config.vector == "async" or not isinstance(env, str)):
         return "host"
@@ -312,9 +321,14 @@ def _loop(config: RunConfig, env: str | Callable) -> str:
 
 
 def make_exploration(choice: Mapping[str, Any]) -> Any:
-    """Returns the exploration strategy that a `{"name": ..., **parameters}` mapping describes."""
+    """Returns the exploration strategy that a `{"name": ..., **parameters}` mapping describes.
+
+    An empty mapping is none: the agent explores in its own way.
+    """
     from rlzoo.exploration import EXPLORATIONS
 
+    if not choice:
+        return None
     strategy, params = lookup(choice, EXPLORATIONS, "exploration")
     return strategy(**fill(strategy, params, "exploration."))
 

@@ -77,6 +77,7 @@ class GraphLoop:
             episode_length=tf.zeros([envs.num_envs], tf.int32),
         )
         self._call: Compiled | None = None  # made when first needed
+        self._tags: list[str] = []  # of the metrics, known then too
 
     def run(self, until: float) -> Report:
         """Runs chunk after chunk until `until` environment steps have been learned from.
@@ -140,15 +141,9 @@ class GraphLoop:
     def _trace(self) -> Compiled:
         agent, envs = self.agent, self.envs
         length, num_envs = agent.chunk_length, envs.num_envs
-        # Traced once by itself: the program needs to know beforehand which metrics there are.
         update = tf.function(agent.update, autograph=False)
         fields = chunk_fields(agent.spec, (length, num_envs))
         rows = Chunk(*(tf.TensorSpec(*field) for field in fields))
-        traced = update.get_concrete_function(
-            tensor_specs(self.state.loop.agent), rows, tf.TensorSpec([2], tf.int32)
-        )
-        self._tags = sorted(tag for tag in traced.structured_outputs[1] if tag != "updates")
-        learned = [is_learned(tag) for tag in self._tags]
 
         def step(state: GraphState, active):
             """Takes one step in every environment; returns state and row of the chunk."""
@@ -227,6 +222,7 @@ class GraphLoop:
             values = [tf.cast(metrics[tag], tf.float64) for tag in self._tags]
             values = tf.convert_to_tensor(values, tf.float64)  # [M]; there may be none
             updates = tf.cast(metrics["updates"], tf.float64)
+            learned = [is_learned(tag) for tag in self._tags]
             weights = tf.where(learned, updates, tf.ones([], tf.float64))
             floats = [x for x in (chunk.reward, chunk.next_obs) if x.dtype.is_floating]
             sound = [finite_envs(x) for x in floats]  # each [N]
@@ -241,6 +237,12 @@ class GraphLoop:
             return state._replace(loop=loop), sums
 
         def program(state: GraphState, until):
+            # Which metrics there are has to be known beforehand. Traced here and not outside, where
+            # layers could not know that it is XLA that they are traced for.
+            traced = update.get_concrete_function(
+                tensor_specs(self.state.loop.agent), rows, tf.TensorSpec([2], tf.int32)
+            )
+            self._tags = sorted(tag for tag in traced.structured_outputs[1] if tag != "updates")
             zero = tf.zeros([], tf.float64)
             sums = Sums(
                 chunks=zero,

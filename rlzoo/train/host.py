@@ -21,6 +21,7 @@ from rlzoo.train.compiled import (
     diverged,
     initial_state,
     tensor_specs,
+    uses_xla,
 )
 from rlzoo.train.light import NumpyActor
 from rlzoo.types import Chunk, EnvSpec
@@ -92,7 +93,8 @@ def compile_update(
         return values, state
 
     data = tf.TensorSpec([packing.num_bytes], tf.uint8)
-    return Compiled(update, tensor_specs(initial_state(agent, num_envs)), data), tags
+    state = tensor_specs(initial_state(agent, num_envs))
+    return Compiled(update, state, data, xla=uses_xla(agent)), tags
 
 
 class HostLoop:

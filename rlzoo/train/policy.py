@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent
 from rlzoo.envs import make_envs
+from rlzoo.envs.base import env_action
 from rlzoo.exploration import Exploration
 from rlzoo.train import checkpoint
 from rlzoo.train import evaluate as evaluation
@@ -27,11 +28,11 @@ class Policy:
         spec: the environment it was trained on.
     """
 
-    def __init__(self, agent: Agent, first_action: int, first_obs: int):
+    def __init__(self, agent: Agent, action_space: Any, first_obs: int):
         self.agent = agent
         self.network = agent.network
         self.spec: EnvSpec = agent.spec
-        self._first_action = first_action
+        self._env_action = env_action(action_space)
         self._first_obs = first_obs
         self._act: dict[int, Compiled] = {}
         self.reset()
@@ -49,7 +50,7 @@ class Policy:
                 network remembers from call to call; another batch size starts anew.
 
         Returns:
-            An int for one observation, else [B] int64.
+            An int for one observation, else [B] int64; an array if the actions are a Box.
 
         Raises:
             ValueError: an observation of another shape.
@@ -71,8 +72,11 @@ class Policy:
             self._tensors = tf.nest.flatten(initial_state(self.agent, count))
         batch = tf.constant(batch.astype(self.spec.obs_dtype))
         action, _, *self._tensors = self._act[count](*self._tensors, batch, first)
-        action = action.numpy().astype(np.int64) + self._first_action
-        return int(action[0]) if obs.ndim == len(shape) else action
+        action = action.numpy()
+        action = self._env_action(action if self.spec.action_box else action.astype(np.int64))
+        if obs.ndim > len(shape):
+            return action
+        return action[0] if self.spec.action_box else int(action[0])
 
 
 def load(
@@ -90,8 +94,7 @@ def load(
     agent, config, source = _load_agent(Path(run_dir), Source(env, torso, exploration), last)
     probe = make_envs(source.env or config.env, 1, 0, env_kwargs=config.env_kwargs, check=False)
     probe.close()
-    starts = (int(getattr(space, "start", 0)) for space in (probe.action_space, probe.obs_space))
-    return Policy(agent, *starts)
+    return Policy(agent, probe.action_space, int(getattr(probe.obs_space, "start", 0)))
 
 
 def evaluate(

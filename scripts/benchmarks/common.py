@@ -15,6 +15,7 @@ RESULTS = HERE.parents[1] / "docs" / "results"
 PYTHONS = {
     "rlzoo": ".venv/bin/python",
     "rlzoo graph": ".venv/bin/python",
+    "tf_agents": ".venv/bin/python",
     "numpy": ".venv/bin/python",
     "sb3": ".benchmark/venv/bin/python",
     "jax": ".benchmark/jax/bin/python",

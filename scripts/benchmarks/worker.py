@@ -72,7 +72,8 @@ def run(task: Task) -> dict:
 
 def with_clock(task: Task) -> tuple[list, int, tuple[str, ...]]:
     """Trains by a loop that steps Gymnasium environments."""
-    train, memory, packages = {"rlzoo": rlzoo_program, "sb3": sb3_program}[task.program]()
+    programs = {"rlzoo": rlzoo_program, "sb3": sb3_program, "tf_agents": tf_agents_program}
+    train, memory, packages = programs[task.program]()
     clocks = []
 
     def make_env() -> gymnasium.Env:
@@ -145,6 +146,66 @@ def sb3_program():
         model.learn(task.steps)
 
     return train, lambda: 0, ("stable-baselines3", "torch", "gymnasium", "numpy")
+
+
+def tf_agents_program():
+    """Their tutorial's parts on our environment: they cannot open one of Gymnasium."""
+    import os
+
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    import tensorflow as tf
+    from tf_agents.agents.dqn import dqn_agent
+    from tf_agents.drivers import dynamic_step_driver
+    from tf_agents.environments import tf_py_environment
+    from tf_agents.networks import q_network
+    from tf_agents.replay_buffers import tf_uniform_replay_buffer
+    from tf_agents.utils import common
+
+    from rlzoo.interop import tf_agents as bridge
+
+    def train(task: Task, make_env: Callable) -> None:
+        env = bridge.GymnasiumEnvironment(make_env, task.num_envs, seed=task.seed)
+        tf_env = tf_py_environment.TFPyEnvironment(env)
+        counter = tf.Variable(0, dtype=tf.int64)
+        chunk = task.train_every * task.num_envs
+        epsilon = tf.keras.optimizers.schedules.PolynomialDecay(  # noqa: TID251
+            1.0, task.epsilon_steps * task.gradient_steps // chunk, task.last_epsilon
+        )
+        agent = dqn_agent.DqnAgent(
+            tf_env.time_step_spec(),
+            tf_env.action_spec(),
+            q_network=q_network.QNetwork(
+                tf_env.observation_spec(), tf_env.action_spec(), fc_layer_params=(120, 84)
+            ),
+            optimizer=tf.keras.optimizers.Adam(2.5e-4),  # noqa: TID251
+            epsilon_greedy=lambda: epsilon(counter),
+            target_update_period=125,
+            td_errors_loss_fn=common.element_wise_huber_loss,
+            gamma=0.99,
+            gradient_clipping=10.0,
+            train_step_counter=counter,
+        )
+        agent.initialize()
+        replay = tf_uniform_replay_buffer.TFUniformReplayBuffer(
+            agent.collect_data_spec, task.num_envs, max_length=task.replay // task.num_envs
+        )
+        driver = dynamic_step_driver.DynamicStepDriver(
+            tf_env, agent.collect_policy, [replay.add_batch], num_steps=chunk
+        )
+        collect, learn = common.function(driver.run), common.function(agent.train)
+        time_step, batches = None, None
+        for taken in range(chunk, task.steps + chunk, chunk):
+            time_step, _ = collect(time_step)
+            if taken < task.learning_starts:
+                continue
+            if batches is None:
+                data = replay.as_dataset(num_parallel_calls=2, sample_batch_size=128, num_steps=2)
+                batches = iter(data.prefetch(3))
+            for _ in range(task.gradient_steps):
+                experience, _ = next(batches)
+                learn(experience)
+
+    return train, lambda: 0, ("tf-agents", "tf-keras", "tensorflow", "gymnasium", "numpy")
 
 
 def rlzoo_graph(task: Task) -> tuple[list, int, tuple[str, ...]]:
@@ -225,6 +286,7 @@ def numpy_program(task: Task) -> tuple[list, int, tuple[str, ...]]:
 PROGRAMS = {
     "rlzoo": with_clock,
     "sb3": with_clock,
+    "tf_agents": with_clock,
     "rlzoo graph": rlzoo_graph,
     "jax": jax_program,
     "numpy": numpy_program,

@@ -220,11 +220,12 @@ def test_list_names_every_table(capfd):
     from rlzoo.agents import AGENTS
     from rlzoo.envs import ENVS
     from rlzoo.exploration import EXPLORATIONS
+    from rlzoo.interop import extras
     from rlzoo.networks import TORSOS
 
     assert main(["list", "--json"]) == 0
     shown = json.loads(capfd.readouterr().out)
-    assert list(shown["agents"]) == list(AGENTS)
+    assert list(shown["agents"]) == [*AGENTS, *extras.AGENTS]
     assert set(ENVS) <= set(shown["envs"])
     assert list(shown["torsos"]) == list(TORSOS)
     assert list(shown["explorations"]) == list(EXPLORATIONS)

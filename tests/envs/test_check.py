@@ -68,7 +68,7 @@ BROKEN = {
     "not an environment": (NotAnEnv, "a gymnasium.Env"),
     "no observation space": (broken(observation_space=None), "observation_space"),
     "no action space": (broken(action_space=5), "action_space"),
-    "Box actions": (broken(action_space=spaces.Box(-1, 1)), "action space"),
+    "unbounded actions": (broken(action_space=spaces.Box(-np.inf, 1)), "action space"),
     "Dict observations": (
         broken(observation_space=spaces.Dict(a=Good.observation_space)),
         "observation space",

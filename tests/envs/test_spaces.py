@@ -5,7 +5,7 @@ import pytest
 from gymnasium import spaces
 
 from rlzoo.envs.spaces import learner_spec, space_problems, warn_if_inexact
-from rlzoo.types import EnvSpec
+from rlzoo.types import ActionBox, EnvSpec
 
 BOX = spaces.Box(0, 1, (3,), np.float32)
 
@@ -22,7 +22,6 @@ def test_learner_spec():
 @pytest.mark.parametrize(
     "action_space",
     [
-        spaces.Box(-1, 1, (2,)),
         spaces.MultiDiscrete([2, 3]),
         spaces.MultiDiscrete(np.array([[2, 3], [2, 2]])),
         spaces.MultiBinary(3),
@@ -32,10 +31,26 @@ def test_learner_spec():
     ],
 )
 def test_unsupported_actions(action_space):
-    with pytest.raises(ValueError, match="action space: expected Discrete; found") as caught:
+    with pytest.raises(ValueError, match="action space: expected Discrete or Box; found") as caught:
         learner_spec(BOX, action_space, None)
     assert type(action_space).__name__ in str(caught.value)
     assert "fix: " in str(caught.value)
+
+
+def test_box_actions():
+    low, high = np.array([-1, -2], np.float32), np.array([1, 0.1], np.float32)
+    spec = learner_spec(BOX, spaces.Box(low, high), 9)
+    assert spec.num_actions == 0
+    assert spec.action_box == ActionBox((2,), (-1.0, -2.0), (1.0, float(np.float32(0.1))))
+    assert (spec.action_shape, spec.action_dtype) == ((2,), "float32")
+
+
+@pytest.mark.parametrize(
+    "action_space", [spaces.Box(-np.inf, 1, (2,)), spaces.Box(0, 9, (2,), np.int32)]
+)
+def test_unsupported_box_actions(action_space):
+    with pytest.raises(ValueError, match="action space: expected a bounded Box of floats"):
+        learner_spec(BOX, action_space, None)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +73,7 @@ def test_unsupported_observations(obs_space):
 
 
 def test_both_are_reported():
-    assert len(space_problems(spaces.Dict(a=BOX), spaces.Box(-1, 1))) == 2
+    assert len(space_problems(spaces.Dict(a=BOX), spaces.Text(3))) == 2
 
 
 @pytest.mark.parametrize(

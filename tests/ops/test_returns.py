@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlzoo.ops.returns import discounted_returns
+from rlzoo.ops.returns import discounted_returns, generalized_advantages, n_step_returns
 from tests.helpers import xla
 
 GAMMA = 0.5
@@ -116,3 +116,105 @@ def test_shapes_that_differ_are_named():
     ones = tf.ones((3, 2))
     with pytest.raises(ValueError, match=r"final_value.*\(3,\)"):
         discounted_returns(ones, ones, tf.cast(ones, tf.bool), tf.ones(3))
+
+
+def n_step_reference(reward, discount, last, next_value, num_steps):
+    """Follows each step for at most `num_steps`, to where its episode or the chunk ends."""
+    length, num_envs = reward.shape
+    returns = np.zeros((length, num_envs))
+    for t, n in itertools.product(range(length), range(num_envs)):
+        weight = 1.0
+        for k in range(t, length):
+            returns[t, n] += weight * float(reward[k, n])
+            weight *= float(discount[k, n])
+            if last[k, n] or k == length - 1 or k == t + num_steps - 1:
+                returns[t, n] += weight * float(next_value[k, n])
+                break
+    return returns
+
+
+def gae_reference(reward, discount, last, value, next_value, gae_lambda):
+    """Sums the discounted TD errors of each step's own episode."""
+    length, num_envs = reward.shape
+    advantages = np.zeros((length, num_envs))
+    for t, n in itertools.product(range(length), range(num_envs)):
+        weight = 1.0
+        for k in range(t, length):
+            delta = reward[k, n] + discount[k, n] * next_value[k, n] - value[k, n]
+            advantages[t, n] += weight * float(delta)
+            weight *= float(discount[k, n]) * gae_lambda
+            if last[k, n]:
+                break
+    return advantages
+
+
+# Rewards 1, 2, 3, gamma 0.5, values of the successors 10, 20, 40; the flags are the middle step's.
+@pytest.mark.parametrize(
+    ("terminated", "truncated", "want"),
+    [
+        (False, False, [7.0, 13.5, 23.0]),  # 1 + 0.5 * (2 + 0.5 * 20); 2 + 0.5 * (3 + 20); 3 + 20
+        (True, False, [2.0, 2.0, 23.0]),  # 1 + 0.5 * 2
+        (False, True, [7.0, 12.0, 23.0]),  # the same two steps; 2 + 0.5 * 20
+        (True, True, [2.0, 2.0, 23.0]),
+    ],
+)
+def test_two_step_returns_by_hand(terminated, truncated, want):
+    discount = np.array([[GAMMA], [GAMMA * (not terminated)], [GAMMA]], np.float32)
+    last = np.array([[False], [terminated or truncated], [False]])
+    reward, value = np.float32([[1], [2], [3]]), np.float32([[10], [20], [40]])
+    returns = n_step_returns(reward, discount, last, value, 2)
+    np.testing.assert_allclose(returns[:, 0], want, atol=1e-6)
+
+
+# The same, with values 4, 6, 8 of the observations and lambda 0.5. TD errors:
+# 1 + 5 - 4 = 2; 2 + 10 - 6 = 6, or 2 - 6 = -4 if terminated; 3 + 20 - 8 = 15.
+@pytest.mark.parametrize(
+    ("terminated", "truncated", "want"),
+    [
+        (False, False, [4.4375, 9.75, 15.0]),  # 6 + 0.25 * 15; 2 + 0.25 * 9.75
+        (True, False, [1.0, -4.0, 15.0]),  # 2 - 0.25 * 4
+        (False, True, [3.5, 6.0, 15.0]),  # 2 + 0.25 * 6
+        (True, True, [1.0, -4.0, 15.0]),
+    ],
+)
+def test_generalized_advantages_by_hand(terminated, truncated, want):
+    discount = np.array([[GAMMA], [GAMMA * (not terminated)], [GAMMA]], np.float32)
+    last = np.array([[False], [terminated or truncated], [False]])
+    reward, next_value = np.float32([[1], [2], [3]]), np.float32([[10], [20], [40]])
+    value = np.float32([[4], [6], [8]])
+    advantages = generalized_advantages(reward, discount, last, value, next_value, 0.5)
+    np.testing.assert_allclose(advantages[:, 0], want, atol=1e-6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(1, 14), st.integers(0, 2**32 - 1))
+def test_n_step_returns_of_any_shape(length, num_envs, num_steps, seed):
+    chunk = random_chunk(np.random.default_rng(seed), length, num_envs)
+    returns = n_step_returns(*chunk, num_steps)
+    np.testing.assert_allclose(returns, n_step_reference(*chunk, num_steps), atol=1e-5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.sampled_from([0.0, 0.5, 0.95, 1.0]),
+    st.integers(0, 2**32 - 1),
+)
+def test_generalized_advantages_of_any_shape(length, num_envs, gae_lambda, seed):
+    random = np.random.default_rng(seed)
+    reward, discount, last, next_value = random_chunk(random, length, num_envs)
+    value = random.normal(size=reward.shape).astype(np.float32)
+    steps = (reward, discount, last, value, next_value, gae_lambda)
+    np.testing.assert_allclose(generalized_advantages(*steps), gae_reference(*steps), atol=1e-5)
+
+
+def test_they_compile_and_bad_arguments_are_named():
+    chunk = [*map(tf.constant, random_chunk(np.random.default_rng(0), 5, 2))]
+    np.testing.assert_allclose(
+        xla(lambda *x: n_step_returns(*x, 3))(*chunk), n_step_returns(*chunk, 3), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="num_steps: expected at least 1, received 0"):
+        n_step_returns(*chunk, 0)
+    with pytest.raises(ValueError, match=r"value.*\(2,\)"):
+        generalized_advantages(*chunk[:3], chunk[3][0], chunk[3], 0.9)

@@ -148,6 +148,8 @@ def test_dyna_q_takes_the_class_that_fits_the_observations():
 def test_every_preset_resolves():
     found = 0
     for agent, envs in config.presets().items():
+        if agent.startswith("tf_agents."):
+            continue  # the bridge's: see tests/interop
         for env in envs:
             run = resolve(agent, env)
             assert config.make_exploration(run.exploration) is not None

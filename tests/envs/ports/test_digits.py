@@ -145,5 +145,8 @@ def test_agents_learn_from_them_in_the_graph_loop_in_one_program(agent, name, to
         assert report.steps > 0
         assert report.metrics["updates"] > 0
     assert len(traces) == 1
+    program = str(loop._call._concrete.graph.as_graph_def())
+    assert 'op: "MatMul"' in program
+    assert 'op: "Conv2D' not in program, "slow under XLA"
     after = learner.network.get_weights()
     assert all(not np.array_equal(old, new) for old, new in zip(before, after, strict=True))

@@ -1,0 +1,1 @@
+"""Bridges to other frameworks. Nothing in rlzoo imports them but the command line."""

@@ -1,6 +1,7 @@
 """Predict: an environment's next observation, from the observation and the action."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -51,7 +52,11 @@ class Predict:
             train=train,
             validation=validation,
             test=test,
-            head=lambda seed: ActionHead(spec.num_actions, units, seed=seed),
+            head=lambda seed: (
+                ActionHead(spec.num_actions, units, seed=seed)
+                if spec.action_box is None
+                else BoxActionHead(units, seed=seed)
+            ),
             loss=cross_entropy if discrete else keras.losses.MeanSquaredError(),
             metrics=("accuracy",) if discrete else (),
             figures=None if discrete else _explained_variance,
@@ -86,6 +91,39 @@ class ActionHead(keras.Layer):
     def compute_output_shape(self, input_shape):
         """Returns the shape [B, D]."""
         return (input_shape[0][0], self.shape[1])
+
+
+class BoxActionHead(keras.Layer):
+    """A small network on features and continuous actions side by side.
+
+    Args:
+        units: size of an answer, D.
+        seed: of the initialisers.
+        hidden: units of its one hidden layer.
+    """
+
+    def __init__(self, units: int, seed: int | None = None, hidden: int = 64, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.hidden = networks.dense((hidden,), seed=seed)
+        self.linear = networks.linear(units, 1.0, seed)
+
+    def build(self, input_shape):
+        """Builds the layers on features and actions."""
+        features, action = input_shape
+        joined = (None, features[-1] + math.prod(action[1:]))
+        self.hidden.build(joined)
+        self.linear.build(self.hidden.compute_output_shape(joined))
+
+    def call(self, inputs):
+        """Returns [B, D] from features [B, F] and actions [B, ...]."""
+        features, action = inputs
+        action = keras.ops.reshape(action, (-1, math.prod(action.shape[1:])))
+        return self.linear(self.hidden(keras.ops.concatenate([features, action], axis=-1)))
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape [B, D]."""
+        return (input_shape[0][0], self.units)
 
 
 def _explained_variance(outputs: np.ndarray, test: Examples) -> dict[str, float]:

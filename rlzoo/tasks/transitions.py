@@ -30,7 +30,7 @@ def gather(env: str, num_steps: int, seed: int) -> tuple[EnvSpec, Transitions]:
         rows = []
         obs = envs.reset()
         for _ in range(-(-num_steps // _NUM_ENVS)):
-            action = rng.integers(envs.spec.num_actions, size=_NUM_ENVS, dtype=np.int32)
+            action = _random_actions(envs.spec, rng)
             step = envs.step(action)
             discount = 1.0 - step.terminated.astype(np.float32)
             rows.append(Transitions(obs, action, step.reward, discount, step.final_obs))
@@ -39,6 +39,14 @@ def gather(env: str, num_steps: int, seed: int) -> tuple[EnvSpec, Transitions]:
         envs.close()
     fields = (np.concatenate(column)[:num_steps] for column in zip(*rows, strict=True))
     return envs.spec, Transitions(*fields)
+
+
+def _random_actions(spec: EnvSpec, rng: np.random.Generator) -> np.ndarray:
+    """Returns evenly drawn actions, [N] int32 or, within their bounds, [N, ...] float32."""
+    if spec.action_box is None:
+        return rng.integers(spec.num_actions, size=_NUM_ENVS, dtype=np.int32)
+    low, high = np.array(spec.action_box.low), np.array(spec.action_box.high)
+    return rng.uniform(low, high, (_NUM_ENVS, *low.shape)).astype(np.float32)
 
 
 def standardized(obs: np.ndarray, like: np.ndarray) -> np.ndarray:

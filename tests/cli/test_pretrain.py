@@ -160,7 +160,7 @@ def test_list_tasks(capfd):
         ("mnist --data torn.npz", "torn.npz is no npz file, or damaged"),
         ("mnist --data nan.npz", "with NaN"),
         ("mnist --data .", "holds no train-images-idx3-ubyte"),
-        ("predict --env Pendulum-v1", "Box"),
+        ("predict --env Blackjack-v1", "Tuple"),
         ("reconstruct", "needs an environment: --env"),
         ("--config no.yaml", "There is no file no.yaml"),
     ],

@@ -49,12 +49,20 @@ def test_as_many_as_wanted():
     assert [len(field) for field in gather("CartPole-v1", 21, 0)[1]] == [21] * 5
 
 
+def test_continuous_actions_fill_their_box():
+    spec, steps = gather("Pendulum-v1", 400, 0)
+    assert spec.action_box is not None
+    assert steps.action.shape == (400, 1)
+    assert steps.action.dtype == np.float32
+    assert -2.0 <= steps.action.min() < -1.8
+    assert 1.8 < steps.action.max() <= 2.0
+
+
 @pytest.mark.parametrize(
     ("env", "message"),
     [
         ("", "needs an environment: --env CartPole-v1"),
         ("CartPol-v1", "CartPole-v1"),
-        ("Pendulum-v1", "Box"),
         ("Blackjack-v1", "Tuple"),
     ],
 )

@@ -283,7 +283,7 @@ def test_divergence_stops_a_run_and_the_last_checkpoint_is_good(overfitted, tmp_
         ("mnist", {"data": "no/such.npz"}, "no/such.npz: expected a file, found nothing"),
         ("reconstruct", {}, "needs an environment: --env CartPole-v1"),
         ("reconstruct", {"env": "CartPol-v1"}, "CartPole-v1"),
-        ("predict", {"env": "Pendulum-v1"}, "Box"),
+        ("predict", {"env": "Blackjack-v1"}, "Tuple"),
         (
             "predict",
             {"env": "CartPole-v1", "torso": "lstm", "overrides": ["steps=40"]},

@@ -258,25 +258,36 @@ def named_arrays(model: keras.Model, torso: keras.Layer) -> dict[str, Any]:
     }
 
 
-def _train(run_dir: Path, config: PretrainConfig, quiet: bool) -> Pretrained:
+def compiled_model(config: PretrainConfig, problem: Problem) -> tuple[keras.Model, keras.Layer]:
+    """Returns the model that a run trains, ready for `fit`, and the torso in it."""
     task = config.task
-    problem = task.problem(stream(config.seed, _DATA) % 2**31)
     keras.utils.set_random_seed(stream(config.seed, _LAYERS))
     torso = make_torso(task.torso, stream(config.seed, _TORSO) % 2**31)
     model = build_model(problem, torso, stream(config.seed, _HEAD) % 2**31)
-    batches = -(-len(problem.train.targets) // task.batch_size)
-    schedule = keras.optimizers.schedules.CosineDecay(task.learning_rate, task.epochs * batches)
+    steps = task.epochs * _batches_in(problem, task)
+    schedule = keras.optimizers.schedules.CosineDecay(task.learning_rate, steps)
     optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0)
     optimizer.build(model.trainable_variables)
     # Neither the layers that augment images nor the gradient of pooling do well under XLA.
     jit = problem.augment is None and (networks.is_recurrent(torso) or task.torso["name"] != "conv")
     metrics = list(problem.metrics)
     model.compile(optimizer, problem.loss, metrics=metrics, jit_compile=jit)
+    return model, torso
+
+
+def _batches_in(problem: Problem, task: Task) -> int:
+    """Returns the gradient steps of an epoch."""
+    return -(-len(problem.train.targets) // task.batch_size)
+
+
+def _train(run_dir: Path, config: PretrainConfig, quiet: bool) -> Pretrained:
+    problem = config.task.problem(stream(config.seed, _DATA) % 2**31)
+    model, torso = compiled_model(config, problem)
+    batches, done = _batches_in(problem, config.task), _epochs_done(run_dir)
+    total = config.task.epochs * batches
     with (
         Stop() as stop,
-        logs.RunLog(
-            run_dir, task.epochs * batches, quiet=quiet, start_step=_epochs_done(run_dir) * batches
-        ) as log,
+        logs.RunLog(run_dir, total, quiet=quiet, start_step=done * batches) as log,
     ):
         with files.replacing(run_dir / "config.yaml") as file:
             yaml.safe_dump(_yaml(config.plain()), file, sort_keys=False)
@@ -300,7 +311,7 @@ class _Session:
         self.epoch = 0  # whole epochs done
         self.best = (np.inf, 0)  # validation error and epoch
         self.seconds = 0.0  # in `fit`, also in earlier sessions
-        self.batches = -(-len(problem.train.targets) // config.task.batch_size)
+        self.batches = _batches_in(problem, config.task)
         self._saved = 0  # the epoch of the newest checkpoint
         self._save_from = 0.0  # seconds on the clock: when the next one may be written
         self._unsaved_best: dict[str, np.ndarray] = {}

@@ -5,8 +5,8 @@
 
 Both sides train the same model, with the same optimiser and compile options, on the same examples,
 and validate after each epoch. rlzoo writes metrics and TensorBoard events, watches for signals and
-saves a checkpoint after every epoch; Keras does nothing but one call of `fit`. A first epoch, with
-all compiling, is timed on neither side. The sides take turns, and so does who comes first.
+saves checkpoints; Keras does nothing but `fit`. A first epoch, with all compiling, is timed on
+neither side. The sides take turns, and so does who comes first.
 """
 
 import json
@@ -22,10 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
-from rlzoo.networks import is_recurrent
 from rlzoo.train import logs
-from rlzoo.train.config import make_torso
-from rlzoo.train.pretrain import build_model, pretrain, resolve
+from rlzoo.train.pretrain import compiled_model, pretrain, resolve
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 LIMIT = 1.05  # the ratio that was promised
@@ -51,17 +49,7 @@ def with_keras(config) -> float:
     """Returns the seconds of an epoch in one call of `fit`, validation included."""
     task = config.task
     problem = task.problem(config.seed)
-    torso = make_torso(task.torso, config.seed)
-    model = build_model(problem, torso, config.seed)
-    batches = -(-len(problem.train.targets) // task.batch_size)
-    schedule = keras.optimizers.schedules.CosineDecay(task.learning_rate, task.epochs * batches)
-    jit = is_recurrent(torso) or task.torso["name"] != "conv"  # as rlzoo chooses
-    model.compile(
-        keras.optimizers.Adam(schedule, clipnorm=1.0),
-        problem.loss,
-        metrics=list(problem.metrics),
-        jit_compile=jit,
-    )
+    model, _ = compiled_model(config, problem)
     clock = Clock()
     model.fit(
         problem.train.inputs,
@@ -111,8 +99,8 @@ def page(rows: list[dict]) -> list[str]:
         "`scripts/learn pretrain-overhead`",
         "",
         "Seconds of an epoch with its validation, after the one that compiles: the same model,",
-        "optimiser, compile options and examples. Keras makes one call of `fit`; rlzoo makes one",
-        "for each epoch, logs, watches for signals, and writes a checkpoint after every epoch.",
+        "optimiser, compile options and examples. rlzoo orders the examples itself, logs, watches",
+        "for signals and saves checkpoints; Keras, from NumPy arrays, does nothing but `fit`.",
         f"The sides take turns; each figure is the mean of {EPOCHS} epochs. Ratio: the median over",
         f"the rounds, at most {LIMIT} is the promise. {cores} cores ({platform.machine()}),",
         f"Keras {keras.__version__}, Python {platform.python_version()}.",

@@ -31,7 +31,7 @@ class MNIST:
         }
     )
     epochs: int = 40
-    batch_size: int = 64
+    batch_size: int = 32
     learning_rate: float = 1e-3
     patience: int = 40
     data: str = ""  # a file or folder with the whole set

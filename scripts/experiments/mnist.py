@@ -13,8 +13,18 @@ from pathlib import Path
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 CASES = {  # arguments, seeds, least accuracy and most seconds wanted
     "embedded images, conv": ("", range(3), 0.975, 180),
-    "whole set, conv, augmented": ("--data FOLDER --epochs 15", range(1), 0.993, 1_200),
-    "whole set, lstm": ("--torso lstm --data FOLDER --epochs 15", range(1), 0.985, 1_200),
+    "whole set, conv, augmented": (
+        "--data FOLDER --epochs 15 --set batch_size=64",
+        range(1),
+        0.993,
+        1_200,
+    ),
+    "whole set, lstm": (
+        "--torso lstm --data FOLDER --epochs 15 --set batch_size=64",
+        range(1),
+        0.985,
+        1_200,
+    ),
 }
 
 

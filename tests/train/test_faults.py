@@ -341,7 +341,7 @@ def test_a_second_ctrl_c_ends_at_once(vector, tmp_path):
     process.send_signal(signal.SIGINT)
     asked = time.monotonic()
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130 and time.monotonic() - asked < 8
+    assert process.returncode == 130 and time.monotonic() - asked < 25  # the step takes 100 s
     assert "once more to stop at once" in err and "Traceback" not in err
     assert checkpoint.load(run_dir / "checkpoints")[1]["loop"]["step"] >= 40
     assert all_end(workers)

@@ -251,9 +251,8 @@ What came out:
 
 - REINFORCE on DigitBandit comes to 90 % in a third of the steps with a frozen torso (2,560 against
   8,000, 3.1 times fewer), and in half with one that learns on.
-- DQN on the same task gains at the start only: with a frozen torso it stays behind the one that
-  starts anew. Greedy answers hide what other answers would have brought, and the linear head has
-  little else to learn from.
+- DQN on the same task gains at the start only: with a frozen torso it ends behind the one that
+  starts anew. We do not know why.
 - DQN on DigitMaze, in 8,000 steps, is worse with the pretrained torso, frozen or not; nobody has
   learned the maze by then.
 - An LSTM that has learned `recall` does the memory task from its first evaluation on.

@@ -1,11 +1,14 @@
-"""Experience replay: a ring of transitions in TensorFlow variables (Lin 1992)."""
+"""Experience replay: rings of transitions, or of sequences of them, in TensorFlow variables.
+
+Lin 1992, https://doi.org/10.1007/BF00992699.
+"""
 
 import numpy as np
 import psutil
 import tensorflow as tf
 
 from rlzoo.ops import rng
-from rlzoo.types import Chunk, EnvSpec, Transitions
+from rlzoo.types import Chunk, EnvSpec, Sequences, Transitions
 
 
 class Replay:
@@ -77,6 +80,94 @@ class Replay:
     def variables(self) -> dict[str, tf.Variable]:
         """Returns the state to be saved, by name."""
         return {**self.rows._asdict(), "added": self.added}
+
+
+class SequenceReplay:
+    """The last sequences of `length` steps, sampled uniformly with replacement.
+
+    A sequence is what one environment did in one chunk, with the recurrent state it began with
+    (Kapturowski et al. 2019), so it may start anywhere in an episode.
+
+    Args:
+        spec: the environment's `EnvSpec`.
+        capacity: number of transitions kept, at least `length`; of whole sequences.
+        length: T, steps of a sequence.
+        state: the recurrent state of one environment, a tuple of [1, ...].
+
+    Raises:
+        ValueError: not even one sequence fits, or the ring would take more than 80 % of the
+            memory that is free now.
+    """
+
+    def __init__(self, spec: EnvSpec, capacity: int, length: int, state: tuple):
+        if capacity < length:
+            raise ValueError(
+                f"replay_capacity={capacity} holds no sequence of train_every={length} steps: "
+                "raise the capacity, or lower train_every."
+            )
+        self.capacity = capacity // length  # of sequences
+        self.length = length
+        remembered = sum(int(np.prod(x.shape)) for x in state)
+        wanted = Replay.predicted_bytes(spec, 1) + 2 + -(-4 * remembered // length)  # per step
+        _check_memory(wanted * capacity, capacity)
+        obs = spec.obs_shape, spec.obs_dtype
+        number, truth = ((), "float32"), ((), "bool")
+        action = spec.action_shape, spec.action_dtype
+        fields = obs, action, number, number, obs, truth, truth
+
+        def ring(shape, dtype):
+            return tf.Variable(tf.zeros((self.capacity, *shape), dtype), trainable=False)
+
+        rows = (ring((length, *shape), dtype) for shape, dtype in fields)
+        self.rows = Sequences(*rows, state=tuple(ring(x.shape[1:], "float32") for x in state))
+        self.added = tf.Variable(0, dtype=tf.int64, trainable=False)  # sequences in all
+
+    @property
+    def size(self) -> tf.Tensor:
+        """The number of transitions held, [] int64."""
+        return tf.minimum(self.added, self.capacity) * self.length
+
+    def add(self, chunk: Chunk, *state: tf.Tensor) -> None:
+        """Adds a chunk [T, N] as N sequences, overwriting the oldest.
+
+        Args:
+            chunk: T is the length of the sequences.
+            state: the recurrent state before it, each part of it [N, ...].
+        """
+        count = chunk.reward.shape[1]
+        if count > self.capacity:
+            raise ValueError(
+                f"The sequences of {count} environments, {self.length} steps each, do not fit "
+                f"replay_capacity={self.capacity * self.length}: raise the capacity, or lower "
+                "train_every or num_envs."
+            )
+        index = (self.added + tf.range(count, dtype=tf.int64)) % self.capacity  # [N]
+        for name, row in self.rows._asdict().items():
+            if name != "state":
+                new = _swap(getattr(chunk, name))
+                row.scatter_nd_update(index[:, None], new)
+        for row, new in zip(self.rows.state, state, strict=True):
+            row.scatter_nd_update(index[:, None], new)
+        self.added.assign_add(count)
+
+    def sample(self, batch_size: int, seed: tf.Tensor) -> Sequences:
+        """Returns sequences of about `batch_size` steps in all, at least one, drawn uniformly."""
+        count = max(1, batch_size // self.length)
+        index = rng.integers(seed, [count], tf.minimum(self.added, self.capacity))
+        batch = tf.nest.map_structure(lambda row: tf.gather(row, index), self.rows)
+        steps = {k: _swap(x) for k, x in batch._asdict().items() if k != "state"}
+        return Sequences(**steps, state=batch.state)
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """Returns the state to be saved, by name."""
+        rows = self.rows._asdict()
+        states = {f"state/{i}": row for i, row in enumerate(rows.pop("state"))}
+        return {**rows, **states, "added": self.added}
+
+
+def _swap(x: tf.Tensor) -> tf.Tensor:
+    """Returns [N, T, ...] of [T, N, ...], and back."""
+    return tf.transpose(x, [1, 0, *range(2, len(x.shape))])
 
 
 def _check_memory(wanted: int, capacity: int) -> None:

@@ -87,6 +87,19 @@ class Transitions(NamedTuple):
     next_obs: Any  # [B, ...] the true successor, also at an episode's end
 
 
+class Sequences(NamedTuple):
+    """A batch of B sequences of T steps, time-major."""
+
+    obs: Any  # [T, B, ...] in the environment's dtype
+    action: Any  # [T, B] int32; of a Box [T, B, ...] float32
+    reward: Any  # [T, B] float32
+    discount: Any  # [T, B] float32: 0 where terminated, else 1
+    next_obs: Any  # [T, B, ...] the true successor, also at an episode's end
+    first: Any  # [T, B] bool: obs is the first of an episode
+    valid: Any  # [T, B] bool: False on padding
+    state: tuple  # of [B, ...] float32, a recurrent torso's before the first step
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns a hint for an unknown `name`: its nearest neighbours, then all that is known."""
     known = sorted(set(known))

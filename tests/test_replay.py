@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlzoo.ops import rng
-from rlzoo.replay import Replay
-from rlzoo.types import EnvSpec, Transitions
+from rlzoo.replay import Replay, SequenceReplay
+from rlzoo.types import EnvSpec, Sequences, Transitions
 from tests.helpers import BOX, DISCRETE, IMAGE, chi_square_fits, random_chunk, tensors, xla
 
 FLOATS = ["float16", "float32", "float64"]
@@ -191,3 +191,94 @@ def test_its_variables_are_all_that_it_is():
         memory.add(tensors(random_chunk(BOX, LENGTH, NUM_ENVS, seed=9)))
     one, two = (memory.sample(10, rng.from_int(0)) for memory in (replay, other))
     tf.nest.map_structure(np.testing.assert_array_equal, one, two)
+
+
+# Sequences
+
+
+def sequences(capacity=12):
+    """Returns room for `capacity` // LENGTH sequences, with a memory of 4 and 2 numbers."""
+    return SequenceReplay(BOX, capacity, LENGTH, (tf.zeros((1, 4)), tf.zeros((1, 2))))
+
+
+def sequence_chunk(number):
+    """Returns a chunk whose rewards, and the memory before it, tell which it is."""
+    chunk = numbered(random_chunk(BOX, LENGTH, NUM_ENVS, seed=number), 100 * number)
+    state = tuple(
+        np.full((NUM_ENVS, size), number, np.float32) + np.arange(NUM_ENVS, dtype="f4")[:, None]
+        for size in (4, 2)
+    )
+    return chunk, state
+
+
+def rows_of_sequences(number):
+    """Returns every field, [N, T, ...], and the memory, as they belong into the ring."""
+    chunk, state = sequence_chunk(number)
+    names = [name for name in Sequences._fields if name != "state"]
+    return [getattr(chunk, name).swapaxes(0, 1) for name in names] + list(state)
+
+
+@pytest.mark.parametrize("capacity", [6, 7, 12, 15])
+def test_the_ring_of_sequences_is_a_list_of_the_newest(capacity):
+    replay = sequences(capacity)
+    add = xla(replay.add)
+    history = []
+    assert replay.capacity == capacity // LENGTH
+    for number in range(5):
+        chunk, state = sequence_chunk(number)
+        add(tensors(chunk), *map(tf.constant, state))
+        history += zip(*rows_of_sequences(number), strict=True)
+        assert int(replay.size) == LENGTH * min(len(history), replay.capacity)
+        rows = [*replay.rows[:-1], *replay.rows.state]
+        for i in range(max(0, len(history) - replay.capacity), len(history)):
+            for row, want in zip(rows, history[i], strict=True):
+                np.testing.assert_array_equal(row[i % replay.capacity], want)
+
+
+def test_a_sample_is_whole_sequences_time_first():
+    replay = sequences(60)
+    for number in range(4):
+        chunk, state = sequence_chunk(number)
+        replay.add(tensors(chunk), *map(tf.constant, state))
+    history = [row for i in range(4) for row in zip(*rows_of_sequences(i), strict=True)]
+    batch = xla(lambda seed: replay.sample(3_000, seed))(rng.from_int(0))
+    assert batch.reward.shape == (LENGTH, 1_000)
+    found = (batch.reward[0].numpy() // 100 * NUM_ENVS + batch.reward[0].numpy() % 100).astype(int)
+    for b in range(1_000):
+        fields = [x[:, b] for x in batch[:-1]] + [x[b] for x in batch.state]
+        for field, want in zip(fields, history[found[b]], strict=True):
+            np.testing.assert_array_equal(field, want)
+    assert chi_square_fits(np.bincount(found, minlength=8), np.full(8, 1 / 8))
+    again, other = (replay.sample(3_000, rng.from_int(number)) for number in (0, 1))
+    np.testing.assert_array_equal(batch.reward, again.reward)
+    assert not np.array_equal(batch.reward, other.reward)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, 1), (5, 1), (6, 2), (8, 2)])
+def test_a_sample_is_at_least_one_sequence(asked, given):
+    replay = sequences()
+    replay.add(tensors(sequence_chunk(0)[0]), *map(tf.constant, sequence_chunk(0)[1]))
+    assert replay.sample(asked, rng.from_int(0)).reward.shape == (LENGTH, given)
+
+
+def test_sequences_that_do_not_fit_are_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"replay_capacity=2 .*train_every=3.*lower train_every"):
+        sequences(2)
+    replay = sequences(4)
+    chunk, state = sequence_chunk(0)
+    with pytest.raises(ValueError, match=r"2 environments, 3 steps.*replay_capacity=3.*num_envs"):
+        replay.add(tensors(chunk), *map(tf.constant, state))
+    with pytest.raises(ValueError, match=r"replay_capacity=3000000000000 needs .* lower"):
+        sequences(3 * 10**12)
+
+
+def test_the_variables_of_sequences_are_all_that_they_are():
+    replay, other = sequences(), sequences()
+    for number in range(3):
+        chunk, state = sequence_chunk(number)
+        replay.add(tensors(chunk), *map(tf.constant, state))
+    for name, variable in other.variables().items():
+        variable.assign(replay.variables()[name])
+    one, two = (memory.sample(9, rng.from_int(0)) for memory in (replay, other))
+    tf.nest.map_structure(np.testing.assert_array_equal, one, two)
+    assert int(other.added) == 6

@@ -2,7 +2,9 @@
 
 Mnih et al. 2015, "Human-level control through deep reinforcement learning",
 https://doi.org/10.1038/nature14236. Double Q-learning: van Hasselt et al. 2016
-(arXiv:1509.06461). Dueling heads: Wang et al. 2016 (arXiv:1511.06581).
+(arXiv:1509.06461). Dueling heads: Wang et al. 2016 (arXiv:1511.06581). With a recurrent torso:
+Hausknecht & Stone 2015 (arXiv:1507.06527), from stored states as in Kapturowski et al. 2019
+(https://openreview.net/forum?id=r1lyTjAqYX).
 
 Deviations from the paper:
 1. Adam instead of RMSprop.
@@ -10,9 +12,12 @@ Deviations from the paper:
 3. The Huber loss stands for the paper's clipped error; `loss="squared"` is the plain one.
 4. A time limit is no terminal state: the value of its last observation is bootstrapped.
 5. Rewards are not clipped, frames not preprocessed: that is for environment wrappers.
+6. With a recurrent torso replay holds sequences of `train_every` steps that do not overlap, drawn
+   uniformly; every step of one is learned from, none only warms the memory up.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import keras
@@ -21,8 +26,8 @@ import tensorflow as tf
 from rlzoo import exploration, networks
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
 from rlzoo.ops import losses, rng
-from rlzoo.replay import Replay
-from rlzoo.types import Chunk, EnvSpec, Transitions
+from rlzoo.replay import Replay, SequenceReplay
+from rlzoo.types import Chunk, EnvSpec, Sequences, Transitions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +38,10 @@ class DQNConfig:
     exploration: str = "epsilon_greedy"  # default strategy
     learning_rate: float = 5e-4  # of Adam, > 0
     discount: float = 0.99  # gamma, 0..1
-    batch_size: int = 128  # transitions per gradient step
+    batch_size: int = 128  # transitions per gradient step, in whole sequences if recurrent
     replay_capacity: int = 50_000  # transitions kept
     learning_starts: int = 1_000  # transitions in replay before the first gradient step
-    train_every: int = 4  # steps per environment between updates
+    train_every: int = 4  # steps per environment between updates; length of a recurrent sequence
     updates_per_chunk: int = 1  # gradient steps each time
     target_update_period: int = 250  # gradient steps between target updates
     target_update_rate: float = 1.0  # 1 copies the network, less moves the target by that share
@@ -66,6 +71,8 @@ class DQNState(NamedTuple):
 
     step: tf.Tensor  # [] int64, environment steps
     updates: tf.Tensor  # [] int64, gradient steps
+    recurrent: tuple  # state of a recurrent torso, () otherwise
+    start: tuple  # the same before the chunk's first step
     exploration: Any
 
 
@@ -80,6 +87,26 @@ def dqn_loss(network, target_network, batch: Transitions, config: DQNConfig):
     return tf.reduce_mean(loss), tf.reduce_mean(q)
 
 
+def recurrent_dqn_loss(network, target_network, batch: Sequences, config: DQNConfig):
+    """Returns the same for sequences, along which the networks are unrolled."""
+    q, states = networks.unroll(network, batch.obs, batch.state, batch.first)  # [T, B, A]
+    _, target_states = networks.unroll(target_network, batch.obs, batch.state, batch.first)
+    next_q = successor_values(target_network, batch, target_states)  # [T, B, A]
+    selector = successor_values(network, batch, states) if config.double_q else next_q
+    discount = config.discount * batch.discount  # [T, B]
+    target = losses.q_learning_targets(batch.reward, discount, next_q, selector)  # [T, B]
+    q = losses.select(q, batch.action)  # [T, B]
+    loss = losses.TD_LOSSES[config.loss](target - q)  # [T, B]
+    return losses.masked_mean(loss, batch.valid), losses.masked_mean(q, batch.valid)
+
+
+def successor_values(network, batch: Sequences, states: tuple):
+    """Returns the Q-values [T, B, A] of each true successor, by the memory of its past."""
+    rows = [tf.reshape(x, (-1, *x.shape[2:])) for x in (batch.next_obs, *states)]  # [T * B, ...]
+    scores, *_ = network(rows)
+    return tf.reshape(scores, (*batch.reward.shape, -1))
+
+
 class DQN:
     """The agent: replay, network, target network and optimiser.
 
@@ -87,7 +114,7 @@ class DQN:
         spec: of the environment.
         config: hyperparameters.
         strategy: how to explore.
-        torso: any Keras layer from observations to features, not a recurrent one.
+        torso: any Keras layer from observations to features, or RNN cell.
         seed: of the initial weights.
     """
 
@@ -103,11 +130,6 @@ class DQN:
         torso: keras.Layer,
         seed: int,
     ):
-        if networks.is_recurrent(torso):
-            raise ValueError(
-                "dqn cannot use a recurrent torso yet: its replay holds single steps, not "
-                "sequences. Use --torso dense or conv, or the agent reinforce."
-            )
         head = networks.dueling if config.dueling else networks.q_values
         self.spec = spec
         self.config = config
@@ -116,27 +138,34 @@ class DQN:
         self.network = networks.build_network(spec, torso, head(spec.num_actions, seed))
         self.target_network = networks.copy_network(self.network)
         self.optimizer = networks.adam(self.network, config.learning_rate)
+        self.loss: Callable[..., tuple] = dqn_loss
         self.replay = Replay(spec, config.replay_capacity)
+        if networks.is_recurrent(torso):
+            state = networks.initial_state(self.network, 1)
+            self.loss = recurrent_dqn_loss
+            self.replay = SequenceReplay(spec, config.replay_capacity, config.train_every, state)
 
     def init(self, num_envs: int) -> DQNState:
         """Returns the state before the first step."""
         zero = tf.zeros([], tf.int64)
-        return DQNState(zero, zero, self.exploration.init(num_envs, self.spec.num_actions))
+        recurrent = networks.initial_state(self.network, num_envs)
+        explored = self.exploration.init(num_envs, self.spec.num_actions)
+        return DQNState(zero, zero, recurrent, recurrent, explored)
 
     def act(self, state: DQNState, obs, first, seed, explore: bool):
         """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
-        q = self.network(obs)  # [N, A]
+        q, recurrent = networks.apply(self.network, obs, state.recurrent, first)  # [N, A]
         action, log_prob = exploration.choose(strategy, q, state.exploration, state.step, seed)
-        return action, log_prob, state
+        return action, log_prob, state._replace(recurrent=recurrent)
 
     def update(self, state: DQNState, chunk: Chunk, seed):
         """Stores the chunk, then takes `updates_per_chunk` gradient steps on replay."""
-        scores, _ = networks.unroll(self.network, chunk.obs, (), chunk.first)  # [T, N, A]
+        scores, _ = networks.unroll(self.network, chunk.obs, state.start, chunk.first)  # [T, N, A]
         shown = exploration.chunk_metrics(
             self.exploration, scores, chunk, state.exploration, state.step
         )
-        self.replay.add(chunk)
+        self.replay.add(chunk, *state.start)
         ready = self.replay.size >= self.config.learning_starts
         num_updates = tf.where(ready, self.config.updates_per_chunk, 0)
 
@@ -151,18 +180,23 @@ class DQN:
         count = tf.cast(num_updates, tf.float32)
         means = {tag: tf.math.divide_no_nan(total, count) for tag, total in sums.items()}
         steps = tf.math.count_nonzero(chunk.valid)
-        explored = self.exploration.update(state.exploration, chunk)
-        return DQNState(state.step + steps, updates, explored), {**shown, **means, "updates": count}
+        state = state._replace(
+            step=state.step + steps,
+            updates=updates,
+            start=state.recurrent,
+            exploration=self.exploration.update(state.exploration, chunk),
+        )
+        return state, {**shown, **means, "updates": count}
 
-    def gradient_step(self, batch: Transitions, updates) -> dict[str, tf.Tensor]:
+    def gradient_step(self, batch: Transitions | Sequences, updates) -> dict[str, tf.Tensor]:
         """Learns from a batch, for `update` or a replay of another's; returns metrics.
 
         Args:
-            batch: steps from any replay.
+            batch: steps from any replay; sequences of them if the torso is recurrent.
             updates: [] int64, gradient steps before this one, for the target's period.
         """
         with tf.GradientTape() as tape:
-            loss, q = dqn_loss(self.network, self.target_network, batch, self.config)
+            loss, q = self.loss(self.network, self.target_network, batch, self.config)
         norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)
         due = (updates + 1) % self.config.target_update_period == 0
         networks.update_target(

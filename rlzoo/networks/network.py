@@ -160,7 +160,7 @@ def apply(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, tu
 
 
 def unroll(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, tuple]:
-    """Returns the scores [T, N, A] along a chunk, and the recurrent state after it.
+    """Returns the scores [T, N, A] along a chunk, and the recurrent states [T, N, ...] after each.
 
     Args:
         network: from `build_network`.
@@ -178,8 +178,7 @@ def unroll(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, t
         return scores, state
 
     like = tf.zeros((num_envs, network.outputs[0].shape[-1]))
-    scores, states = tf.scan(step, (obs, first), initializer=(like, state))
-    return scores, tuple(x[-1] for x in states)
+    return tf.scan(step, (obs, first), initializer=(like, state))
 
 
 def update_target(target: keras.Model, source: keras.Model, rate: float, due: tf.Tensor) -> None:

@@ -38,13 +38,14 @@ CONV = {
     "variant": "small",
     "filters": [8, 16],
     "stride": 2,
+    "max_pool": False,
     "size": 64,
     "layer_norm": True,
 }
 LSTM = {"name": "lstm", "units": 32}
 DENSE = {"name": "dense", "sizes": [120, 84], "init": "glorot"}
 TORSOS = {  # what is pretrained, on which task with which settings
-    "digits": ("mnist", {"torso": CONV, "epochs": 25}),
+    "digits": ("mnist", {"torso": CONV}),
     "recall": ("recall", {"torso": LSTM, "delay": 10, "num_symbols": 2}),
     "foresight": ("predict", {"torso": DENSE, "env": "CartPole-v1"}),
 }
@@ -91,6 +92,8 @@ def cases() -> dict[str, dict]:
     rates = {"scratch": 2e-3, "frozen": 1e-2, "tuned": 2e-3}
     slower = {"scratch": 1e-3, "frozen": 1e-2, "tuned": 1e-3}
     softmax = {"name": "softmax", "temperature": 0.1}
+    epsilon = {"name": "linear", "start": 1.0, "end": 0.1, "steps": 6_000}
+    ever_less = {"name": "epsilon_greedy", "epsilon": epsilon}
     policy = {"num_envs": 32, "baseline": False, "normalize_advantages": True}
     often = {"eval_every": 320, "eval_episodes": 200}
     behind = {"name": "lstm", "units": 64, "encoder": CONV}
@@ -99,16 +102,17 @@ def cases() -> dict[str, dict]:
             "reinforce", bandit, 12_800, CONV, "digits", rates, discount=0.0, **policy, **often
         ),
         "bandit-dqn": case(
-            "dqn", bandit, 3_072, CONV, "digits", slower,
-            **DQN, eval_every=128, eval_episodes=200, exploration=softmax,
+            "dqn", bandit, 6_144, CONV, "digits", slower,
+            **DQN, eval_every=192, eval_episodes=200, exploration=softmax,
         ),
         "maze-reinforce": case(
             "reinforce", maze, 60_000, CONV, "digits", rates, num_envs=32, entropy_cost=0.01,
             value_updates=4, eval_every=2_000, eval_episodes=100,
         ),
         "maze-dqn": case(
-            "dqn", maze, 8_000, CONV, "digits", slower,
-            **DQN, discount=0.9, eval_every=320, eval_episodes=100,
+            "dqn", maze, 16_000, CONV, "digits", {**slower, "frozen": 3e-3},
+            **{**DQN, "target_update_period": 100}, double_q=True, discount=0.9,
+            eval_every=640, eval_episodes=100, exploration=ever_less,
         ),
         "memory-reinforce": case(
             "reinforce", "rlzoo/Memory-v0", 60_000, LSTM, "recall", 2e-3,
@@ -125,6 +129,12 @@ def cases() -> dict[str, dict]:
         "sequence-reinforce": case(
             "reinforce", sequence, 160_000, behind, "digits", 2e-3, discount=0.0, **policy,
             eval_every=6_400, eval_episodes=20, **{"env.delay": 1},
+        ),
+        "sequence-dqn": case(
+            "dqn", sequence, 40_000, behind, "digits", 2e-3, num_envs=8, batch_size=640,
+            replay_capacity=20_000, learning_starts=640, train_every=20, updates_per_chunk=8,
+            discount=0.0, exploration=softmax, eval_every=1_600, eval_episodes=20,
+            **{"env.delay": 1},
         ),
     }  # fmt: skip
 

@@ -7,13 +7,23 @@ import tensorflow as tf
 
 from rlzoo import networks
 from rlzoo.agents import DQN
-from rlzoo.agents.dqn import DQNConfig, dqn_loss
+from rlzoo.agents.dqn import DQNConfig, dqn_loss, recurrent_dqn_loss
 from rlzoo.exploration import EpsilonGreedy
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
 from rlzoo.train.host import HostLoop
-from rlzoo.types import EnvSpec, Transitions
-from tests.helpers import BOX, agent_chunk, arrays, assign, chain_envs, chain_values, make_agent
+from rlzoo.types import EnvSpec, Sequences, Transitions
+from tests.helpers import (
+    BOX,
+    agent_chunk,
+    arrays,
+    assign,
+    chain_envs,
+    chain_values,
+    make_agent,
+    random_chunk,
+    tensors,
+)
 
 SEED = rng.from_int(0)
 
@@ -187,6 +197,116 @@ def test_it_explores_by_the_strategy_at_the_step_of_the_state():
     assert not np.any(log_prob)
 
 
+# With a memory (faults, row 17)
+
+RECURRENT = {
+    "lstm": lambda seed=0: networks.lstm(4, encoder=(5,), seed=seed),
+    "gru": lambda seed=0: networks.gru(4, seed=seed),
+    "cell": lambda seed=0: keras.layers.LSTMCell(4),
+}
+
+
+def random_sequences(length, batch_size, seed=0):
+    """Returns made-up sequences of an LSTM of 4 units; one of them ends in padding."""
+    random = np.random.default_rng(seed)
+    chunk = random_chunk(BOX, length, batch_size, seed)
+    first = chunk.first.copy()
+    first[0] = random.random(batch_size) < 0.5  # others began in the chunk before
+    valid = np.ones((length, batch_size), bool)
+    valid[-1, 0] = False
+    state = tuple(random.normal(size=(batch_size, 4)).astype(np.float32) for _ in range(2))
+    fields = {name: getattr(chunk, name) for name in Sequences._fields if name != "state"}
+    return tensors(Sequences(**{**fields, "first": first, "valid": valid}, state=state))
+
+
+def q_step_by_step(network, batch, n):
+    """Returns Q-values [T, A] of the observations and the successors of sequence n."""
+    state = tuple(x[n : n + 1] for x in batch.state)
+    q, next_q = [], []
+    for t in range(len(batch.obs)):
+        if batch.first[t, n]:
+            state = tuple(map(tf.zeros_like, state))
+        scores, *state = network([batch.obs[t, n : n + 1], *state])
+        q.append(scores[0])
+        next_q.append(network([batch.next_obs[t, n : n + 1], *state])[0][0])
+    return np.stack(q), np.stack(next_q)
+
+
+@pytest.mark.parametrize("double_q", [False, True], ids=["single", "double"])
+def test_the_loss_along_sequences_is_that_of_each_step(double_q):
+    config = DQNConfig(discount=0.9, double_q=double_q, loss="squared")
+    network, target = (
+        networks.build_network(BOX, RECURRENT["lstm"](seed), networks.q_values(3, seed))
+        for seed in (1, 2)
+    )
+    batch = random_sequences(5, 3)
+    wanted, values = [], []
+    for n in range(3):
+        q, next_online = q_step_by_step(network, batch, n)
+        _, next_q = q_step_by_step(target, batch, n)
+        for t in range(5):
+            if batch.valid[t, n]:
+                best = np.argmax((next_online if double_q else next_q)[t])
+                goal = batch.reward[t, n] + 0.9 * batch.discount[t, n] * next_q[t, best]
+                values.append(q[t, batch.action[t, n]])
+                wanted.append(0.5 * (goal - values[-1]) ** 2)
+    found, mean_q = recurrent_dqn_loss(network, target, batch, config)
+    assert len(wanted) == 14
+    assert float(found) == pytest.approx(np.mean(wanted), rel=1e-5)
+    assert float(mean_q) == pytest.approx(np.mean(values), rel=1e-5)
+
+
+def test_the_gradient_goes_back_along_the_sequence_and_not_into_targets():
+    network, target = (
+        networks.build_network(BOX, RECURRENT["lstm"](seed), networks.q_values(3, seed))
+        for seed in (1, 2)
+    )
+    batch = random_sequences(4, 2)
+    batch = batch._replace(
+        first=tf.zeros((4, 2), tf.bool),
+        valid=tf.constant([[False] * 2] * 3 + [[True] * 2]),  # the last step alone is learned from
+    )
+    for reset in (None, 3):
+        obs = tf.Variable(batch.obs)
+        first = np.zeros((4, 2), bool)
+        if reset:
+            first[reset] = True
+        changed = batch._replace(obs=obs, first=tf.constant(first))
+        with tf.GradientTape() as tape:
+            loss, _ = recurrent_dqn_loss(network, target, changed, DQNConfig())
+        gradient, *others = tape.gradient(loss, [obs, *target.variables])
+        assert all(other is None for other in others)
+        reached = np.abs(gradient).max(axis=(1, 2)) > 0
+        assert reached.tolist() == ([False, False, False, True] if reset else [True] * 4)
+
+
+@pytest.mark.parametrize("make", RECURRENT.values(), ids=RECURRENT)
+def test_a_sequence_is_stored_with_the_memory_it_began_with(make):
+    agent = make_agent("dqn", BOX, torso=make(), batch_size=8, train_every=4)
+    state, starts = agent.init(2), []
+    for number in range(3):
+        chunk = agent_chunk(agent, 2, number)
+        starts.append(state.recurrent)
+        for t in range(4):
+            _, _, state = agent.act(state, chunk.obs[t], chunk.first[t], SEED, True)
+        state, metrics = agent.update(state, chunk, SEED)
+        assert float(metrics["updates"]) == 1
+    assert int(state.step) == int(agent.replay.size) == 24
+    assert any(np.abs(x).max() > 0 for x in starts[-1])
+    for i, row in enumerate(agent.replay.rows.state):
+        np.testing.assert_array_equal(row[:6], np.concatenate([start[i] for start in starts]))
+
+
+def test_what_was_seen_before_the_chunk_counts():
+    """The entropy shown is that of what was acted by, memory of the chunk before included."""
+    agent = make_agent("dqn", BOX, torso=RECURRENT["lstm"]())
+    state = agent.init(2)
+    chunk = agent_chunk(agent, 2, 0)._replace(first=tf.zeros((4, 2), tf.bool))
+    other = state._replace(start=tuple(x + 1.0 for x in state.start))
+    shown = [agent.update(s, chunk, SEED)[1]["exploration/entropy"] for s in (state, other)]
+    assert float(shown[0]) != float(shown[1])
+
+
 # Construction
 
 
@@ -196,15 +316,11 @@ def test_it_has_a_dueling_head_if_asked():
     assert any(layer.name == "dueling" for layer in agent.target_network.layers)
 
 
-@pytest.mark.parametrize("torso", [networks.lstm(4), networks.gru(4), keras.layers.LSTMCell(4)])
-def test_a_recurrent_torso_is_refused_with_what_to_use(torso):
-    with pytest.raises(ValueError, match=r"dqn cannot use a recurrent torso.*dense.*reinforce"):
-        make_agent("dqn", BOX, torso=torso)
-
-
-def test_a_replay_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="replay_capacity"):
-        make_agent("dqn", BOX, replay_capacity=10**12)
+@pytest.mark.parametrize("torso", ["small", "lstm"])
+def test_a_replay_that_does_not_fit_is_refused(torso):
+    torso = RECURRENT["lstm"]() if torso == "lstm" else torso
+    with pytest.raises(ValueError, match=r"replay_capacity=1000000000000 needs .* lower"):
+        make_agent("dqn", BOX, torso=torso, replay_capacity=10**12)
 
 
 # What it learns (faults, row 11)

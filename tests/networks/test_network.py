@@ -111,21 +111,22 @@ def recurrent(request):
 
 
 def step_by_step(network, obs, first, state):
-    scores = []
+    scores, states = [], []
     for t in range(len(obs)):
         out, state = networks.apply(network, obs[t], state, tf.constant(first[t]))
         scores.append(out)
-    return np.stack(scores), state
+        states.append(state)
+    return np.stack(scores), [np.stack(x) for x in zip(*states, strict=True)]
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "xla"])
 def test_unrolling_is_acting_step_by_step(recurrent, compiled):
     network, obs, first, state = recurrent
     unroll = lambda *args: networks.unroll(network, *args)  # noqa: E731
-    scores, end = (xla(unroll) if compiled else unroll)(obs, state, tf.constant(first))
-    want, want_end = step_by_step(network, obs, first, state)
+    scores, states = (xla(unroll) if compiled else unroll)(obs, state, tf.constant(first))
+    want, want_states = step_by_step(network, obs, first, state)
     np.testing.assert_allclose(scores, want, atol=1e-5)
-    for one, two in zip(end, want_end, strict=True):
+    for one, two in zip(states, want_states, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 

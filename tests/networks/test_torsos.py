@@ -291,9 +291,9 @@ def test_any_keras_cell_is_a_recurrent_torso(cell, wrapped):
     state = networks.initial_state(network, 2)
     first = tf.constant([[True, True], [False, False], [False, True]])
     obs = random_obs(BOX, (3, 2), np.random.default_rng(0))
-    scores, state = networks.unroll(network, tf.constant(obs), state, first)
+    scores, states = networks.unroll(network, tf.constant(obs), state, first)
     assert scores.shape == (3, 2, HEAD)
-    assert all(np.abs(x).max() > 0 for x in state)
+    assert all(x.shape[:2] == (3, 2) and np.abs(x[-1]).max() > 0 for x in states)
 
 
 def test_a_convolution_can_stand_before_a_recurrent_cell():

@@ -246,7 +246,7 @@ class Mine(Exploration):
         ({"env": cartpole, "agent": "dqn"}, "env: .*cartpole is an object of this process"),
         ({"torso": keras.layers.Dense(4), "env": "CartPole-v1"}, "torso.name: .*Dense is an obj"),
         ({"exploration": Mine()}, "exploration.name: .*Mine is an object of this process"),
-        ({"agent": "dqn", "env": "CartPole-v1", "torso": "lstm"}, "recurrent torso"),
+        ({"agent": "dyna_q", "env": "CartPole-v1", "torso": "lstm"}, "recurrent torso"),
         ({"steps": 0}, "steps: expected 1 to"),
     ],
 )

@@ -50,11 +50,10 @@ def test_dyna_q_finds_the_shortest_path(tmp_path):
     assert run.lengths == [14]
 
 
-def test_memory_needs_a_recurrent_torso(tmp_path):
-    lstm = best_return(tmp_path / "lstm", "reinforce", "rlzoo/Memory-v0", steps=30_000)
-    dense = best_return(
-        tmp_path / "dense", "reinforce", "rlzoo/Memory-v0", steps=30_000, torso="dense"
-    )
+@pytest.mark.parametrize("agent", ["dqn", "reinforce"])
+def test_memory_needs_a_recurrent_torso(agent, tmp_path):
+    lstm = best_return(tmp_path / "lstm", agent, "rlzoo/Memory-v0", steps=30_000)
+    dense = best_return(tmp_path / "dense", agent, "rlzoo/Memory-v0", steps=30_000, torso="dense")
     assert lstm >= 0.9
     assert dense <= 0.6  # chance is 0, plus the luck of 20 episodes
 

@@ -1,5 +1,6 @@
 """Torsos that a run has trained: reading one, and putting it to work in an agent."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,9 @@ from rlzoo.train.config import Transfer, load_run, make_torso
 from rlzoo.train.plain import CALLABLE
 from rlzoo.types import EnvSpec, ObsSpec
 
-RECURRENT = ("lstm", "gru", "rnn")  # torsos whose encoder another torso may become
+RECURRENT = tuple(  # torsos whose encoder another torso may become
+    name for name, make in networks.TORSOS.items() if "encoder" in signature(make).parameters
+)
 
 
 class SavedTorso(NamedTuple):

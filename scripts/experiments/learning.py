@@ -126,6 +126,8 @@ def experiments(loop: str) -> dict[str, dict]:
         ),
         "memory-lstm": learn("reinforce", "rlzoo/Memory-v0", 0.9, torso="lstm"),
         "memory-dense": learn("reinforce", "rlzoo/Memory-v0", 0.9, wanted=0, torso="dense"),
+        "dqn-memory-lstm": learn("dqn", "rlzoo/Memory-v0", 0.9, torso="lstm"),
+        "dqn-memory-dense": learn("dqn", "rlzoo/Memory-v0", 0.9, wanted=0, torso="dense"),
         "dyna-frozenlake": learn("dyna_q", "FrozenLake-v1", 0.7),
         "dyna-cliffwalking": learn("dyna_q", "CliffWalking-v1", -13),
         "dyna-maze-0": walk(0),

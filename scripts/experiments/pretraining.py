@@ -112,7 +112,7 @@ def cases() -> dict[str, dict]:
         "maze-dqn": case(
             "dqn", maze, 16_000, CONV, "digits", {**slower, "frozen": 3e-3},
             **{**DQN, "target_update_period": 100}, double_q=True, discount=0.9,
-            eval_every=640, eval_episodes=100, exploration=ever_less,
+            exploration=ever_less, eval_every=640, eval_episodes=100,
         ),
         "memory-reinforce": case(
             "reinforce", "rlzoo/Memory-v0", 60_000, LSTM, "recall", 2e-3,
@@ -123,17 +123,19 @@ def cases() -> dict[str, dict]:
             eval_every=2_000, eval_episodes=20,
         ),
         "catch-dqn": case(
-            "dqn", catch_in_bytes, 8_000, CONV, "digits", slower,
-            **DQN, eval_every=320, eval_episodes=100,
+            "dqn", catch_in_bytes, 16_000, CONV, "digits", {**slower, "frozen": 3e-3},
+            **{**DQN, "target_update_period": 100}, double_q=True,
+            exploration=ever_less, eval_every=640, eval_episodes=100,
         ),
         "sequence-reinforce": case(
-            "reinforce", sequence, 160_000, behind, "digits", 2e-3, discount=0.0, **policy,
-            eval_every=6_400, eval_episodes=20, **{"env.delay": 1},
+            "reinforce", sequence, 160_000, behind, "digits",
+            {"scratch": 2e-3, "frozen": 5e-3, "tuned": 5e-3}, discount=0.0,
+            **{**policy, "num_envs": 16}, eval_every=6_400, eval_episodes=20, **{"env.delay": 1},
         ),
         "sequence-dqn": case(
-            "dqn", sequence, 40_000, behind, "digits", 2e-3, num_envs=8, batch_size=640,
+            "dqn", sequence, 16_000, behind, "digits", 2e-3, num_envs=8, batch_size=640,
             replay_capacity=20_000, learning_starts=640, train_every=20, updates_per_chunk=8,
-            discount=0.0, exploration=softmax, eval_every=1_600, eval_episodes=20,
+            discount=0.0, exploration=softmax, eval_every=640, eval_episodes=20,
             **{"env.delay": 1},
         ),
     }  # fmt: skip

@@ -22,6 +22,7 @@ from tests.helpers import make_agent  # noqa: E402
 CASES = {
     "dqn": ("dqn", "CartPole-v1", {}, 2_000),
     "dqn on states": ("dqn", "rlzoo/DynaMaze-v0", {}, 2_000),
+    "dqn lstm": ("dqn", "rlzoo/Memory-v0", {"delay": 5}, 2_000),
     "reinforce": ("reinforce", "CartPole-v1", {"max_episode_steps": 10}, 300),
     "reinforce lstm": ("reinforce", "rlzoo/Memory-v0", {"delay": 5}, 300),
     "dyna_q on states": ("dyna_q", "rlzoo/DynaMaze-v0", {}, 4_000),

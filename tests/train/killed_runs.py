@@ -140,6 +140,14 @@ CASES = {
         "dqn", "CartPole-v1", at=41, num_envs=3, vector="async",
         settings={**_REPLAY, "replay_capacity": 500, "target_update_rate": 0.1, "double_q": True},
     ),
+    "dqn with memory": Case(  # sequences begin anywhere in an episode, which has 7 steps
+        "dqn", "rlzoo/Memory-v0", at=42, num_envs=2, torso="lstm",
+        settings={
+            "learning_starts": 16, "batch_size": 8, "replay_capacity": 64, "train_every": 4,
+            "target_update_period": 3, "torso.units": 4, "torso.encoder": [4],
+        },
+        env_kwargs={"delay": 5},
+    ),
     "reinforce": Case(
         "reinforce", "CartPole-v1", at=45, num_envs=2, settings={"torso.sizes": [8]},
     ),
@@ -169,6 +177,7 @@ CASES = {
 }  # fmt: skip
 IN_GRAPH = (
     "dqn",
+    "dqn with memory",
     "reinforce",
     "reinforce with memory",
     "dyna_q over a table",

@@ -200,6 +200,7 @@ common = {"eval_every": 500, "eval_episodes": 2, "checkpoint_every": 500}
 for agent, env, torso, keys, more in (
     ("dqn", "CartPole-v1", None, ("learning_starts", "batch_size", "torso.sizes"), {}),
     ("reinforce", "CartPole-v1", None, ("torso.sizes",), {"env.max_episode_steps": 50}),
+    ("dqn", "rlzoo/Memory-v0", "lstm", ("learning_starts",), {"torso.units": 4}),
     ("reinforce", "rlzoo/Memory-v0", "lstm", (), {"torso.units": 4}),
     ("dyna_q", "rlzoo/DynaMaze-v0", None, ("planning_steps",), {"env.max_episode_steps": 200}),
     ("dyna_q", "CartPole-v1", None, tuple(small), {}),
@@ -225,7 +226,7 @@ def test_two_processes_agree_bit_for_bit_and_so_does_async():
     runs = [("graph", "sync"), ("graph", "sync"), ("host", "sync"), ("host", "async")]
     processes = [start(*run, "1") for run in runs]
     one, again, host, apart = (p.communicate(timeout=500)[0].splitlines() for p in processes)
-    assert len(one) == 5 and not any(process.returncode for process in processes)
+    assert len(one) == 6 and not any(process.returncode for process in processes)
     assert one == again
     assert host == apart
 

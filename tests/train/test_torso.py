@@ -175,15 +175,19 @@ def test_a_conv_torso_in_an_agent(digits_run):
 
 
 def test_a_conv_torso_before_a_memory(digits_run):
-    made = built(
-        "reinforce", "rlzoo/DigitBandit-v0", torso_from=digits_run.dir, torso="lstm", freeze=True,
-        overrides={"torso.units": 5},
+    made, other = (
+        built(
+            agent, "rlzoo/DigitBandit-v0", torso_from=digits_run.dir, torso="lstm", freeze=True,
+            overrides={"torso.units": 5},
+        )
+        for agent in ("reinforce", "dqn")
     )  # fmt: skip
-    for network in (made.network, made.value_network):
+    for network in (made.network, made.value_network, other.network, other.target_network):
         torso = torso_of(network)
         assert networks.is_recurrent(torso) and torso.cell.units == 5
         check_weights(torso.encoder, digits_run.torso.get_weights())
-        assert not torso.encoder.trainable_weights and torso.cell.trainable_weights
+        learns = network is not other.target_network
+        assert not learns or not torso.encoder.trainable_weights and torso.cell.trainable_weights
 
 
 def test_a_memory_in_an_agent(lstm):

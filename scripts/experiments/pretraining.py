@@ -49,14 +49,19 @@ TORSOS = {  # what is pretrained, on which task with which settings
     "recall": ("recall", {"torso": LSTM, "delay": 10, "num_symbols": 2}),
     "foresight": ("predict", {"torso": DENSE, "env": "CartPole-v1"}),
 }
-DQN = {
+CATCH = {  # those of the preset for DigitMaze
     "num_envs": 8,
     "batch_size": 64,
     "replay_capacity": 20_000,
     "learning_starts": 32,
     "train_every": 4,
     "updates_per_chunk": 8,
-    "target_update_period": 500,
+    "target_update_period": 100,
+    "double_q": True,
+    "exploration": {
+        "name": "epsilon_greedy",
+        "epsilon": {"name": "linear", "start": 1.0, "end": 0.1, "steps": 6_000},
+    },
 }
 
 
@@ -90,53 +95,46 @@ def cases() -> dict[str, dict]:
     """Returns every case by name."""
     bandit, sequence, maze = (f"rlzoo/Digit{name}-v0" for name in ("Bandit", "Sequence", "Maze"))
     rates = {"scratch": 2e-3, "frozen": 1e-2, "tuned": 2e-3}
-    slower = {"scratch": 1e-3, "frozen": 1e-2, "tuned": 1e-3}
+    slower = {"scratch": 1e-3, "frozen": 3e-3, "tuned": 1e-3}
+    faster = {"scratch": 2e-3, "frozen": 5e-3, "tuned": 5e-3}
     softmax = {"name": "softmax", "temperature": 0.1}
-    epsilon = {"name": "linear", "start": 1.0, "end": 0.1, "steps": 6_000}
-    ever_less = {"name": "epsilon_greedy", "epsilon": epsilon}
-    policy = {"num_envs": 32, "baseline": False, "normalize_advantages": True}
-    often = {"eval_every": 320, "eval_episodes": 200}
     behind = {"name": "lstm", "units": 64, "encoder": CONV}
     return {
         "bandit-reinforce": case(
-            "reinforce", bandit, 12_800, CONV, "digits", rates, discount=0.0, **policy, **often
+            "reinforce", bandit, 12_800, CONV, "digits", rates, eval_every=320, eval_episodes=200
         ),
         "bandit-dqn": case(
-            "dqn", bandit, 6_144, CONV, "digits", slower,
-            **DQN, eval_every=192, eval_episodes=200, exploration=softmax,
+            "dqn", bandit, 6_144, CONV, "digits", rates, eval_every=192, eval_episodes=200
+        ),
+        "bandit-dqn-softmax": case(
+            "dqn", bandit, 6_144, CONV, "digits", {**slower, "frozen": 1e-2}, eval_every=192,
+            eval_episodes=200, exploration=softmax,
         ),
         "maze-reinforce": case(
-            "reinforce", maze, 60_000, CONV, "digits", rates, num_envs=32, entropy_cost=0.01,
-            value_updates=4, eval_every=2_000, eval_episodes=100,
+            "reinforce", maze, 60_000, CONV, "digits", 4e-3, eval_every=2_000, eval_episodes=100
         ),
         "maze-dqn": case(
-            "dqn", maze, 16_000, CONV, "digits", {**slower, "frozen": 3e-3},
-            **{**DQN, "target_update_period": 100}, double_q=True, discount=0.9,
-            exploration=ever_less, eval_every=640, eval_episodes=100,
+            "dqn", maze, 16_000, CONV, "digits", slower, eval_every=640, eval_episodes=100
+        ),
+        "sequence-reinforce": case(
+            "reinforce", sequence, 160_000, behind, "digits", faster, eval_every=6_400,
+            eval_episodes=20, **{"env.delay": 1},
+        ),
+        "sequence-dqn": case(
+            "dqn", sequence, 16_000, behind, "digits", 2e-3, eval_every=640,
+            eval_episodes=20, **{"env.delay": 1},
         ),
         "memory-reinforce": case(
             "reinforce", "rlzoo/Memory-v0", 60_000, LSTM, "recall", 2e-3,
             eval_every=2_000, eval_episodes=100,
         ),
+        "catch-dqn": case(
+            "dqn", catch_in_bytes, 16_000, CONV, "digits", slower, **CATCH,
+            eval_every=640, eval_episodes=100,
+        ),
         "cartpole-dqn": case(
             "dqn", "CartPole-v1", 40_000, DENSE, "foresight", 2.3e-3,
             eval_every=2_000, eval_episodes=20,
-        ),
-        "catch-dqn": case(
-            "dqn", catch_in_bytes, 16_000, CONV, "digits", {**slower, "frozen": 3e-3},
-            **{**DQN, "target_update_period": 100}, double_q=True,
-            exploration=ever_less, eval_every=640, eval_episodes=100,
-        ),
-        "sequence-reinforce": case(
-            "reinforce", sequence, 160_000, behind, "digits",
-            {"scratch": 2e-3, "frozen": 5e-3, "tuned": 5e-3}, discount=0.0,
-            **{**policy, "num_envs": 16}, eval_every=6_400, eval_episodes=20, **{"env.delay": 1},
-        ),
-        "sequence-dqn": case(
-            "dqn", sequence, 16_000, behind, "digits", 2e-3, num_envs=8, batch_size=640,
-            replay_capacity=20_000, learning_starts=640, train_every=20, updates_per_chunk=8,
-            discount=0.0, exploration=softmax, eval_every=640, eval_episodes=20,
-            **{"env.delay": 1},
         ),
     }  # fmt: skip
 

@@ -220,7 +220,7 @@ def test_a_discrete_torso_in_an_agent(discrete):
         ),
         ("dqn", "CartPole-v1", "dense", {"torso": "conv"}, "is 'dense', received torso 'conv'"),
         ("reinforce", "CartPole-v1", "lstm", {"torso": "dense"}, "'lstm', received torso 'dense'"),
-        ("dyna_q", "CartPole-v1", "lstm", {}, "dyna_q cannot use a recurrent torso"),
+        ("dyna_q", "rlzoo/Memory-v0", "lstm", {}, "dyna_q cannot use a recurrent torso"),
         ("dyna_q", "rlzoo/DynaMaze-v0", "discrete", {}, "keeps a table"),
         ("dqn", "CartPole-v1", None, {"freeze": True}, "name its run too: --torso-from RUN"),
         ("dqn", "CartPole-v1", None, {"torso_lr_scale": 0.1}, "lr_scale say how .*--torso-from"),

@@ -274,7 +274,8 @@ Where it does not:
   where to go is learned as slowly.
 - With softmax at a low temperature DQN on DigitBandit does worse with a pretrained torso than
   without. We think that it soon separates the digits, gives answers it has not tried yet a low
-  value, and so never tries the right one for some: with a falling epsilon (`bandit-dqn`) it is gone.
+  value, and so never tries the right one for some. With a falling epsilon, in `bandit-dqn`, that is
+  gone.
 - Catch, another image: frozen features of digits are a burden; free to learn they neither help nor
   harm.
 - CartPole: features that foresee the next observation do not tell how to balance. Frozen, they

@@ -58,19 +58,8 @@ class Replay:
                 f"A chunk of {count} steps does not fit replay_capacity={self.capacity}: "
                 "raise the capacity, or lower train_every or num_envs."
             )
-        valid = tf.reshape(chunk.valid, [count])
-        num_valid = tf.math.count_nonzero(valid)
-        # Valid steps take the next rows of the ring in order; the others come after them and
-        # write back what is there.
-        among_valid = tf.cumsum(tf.cast(valid, tf.int64), exclusive=True)
-        among_others = tf.cumsum(tf.cast(~valid, tf.int64), exclusive=True)
-        place = tf.where(valid, among_valid, num_valid + among_others)
-        index = (self.added + place) % self.capacity  # [T * N]
-        for row, field in zip(self.rows, Transitions._fields, strict=True):
-            new = tf.reshape(getattr(chunk, field), (count, *row.shape[1:]))
-            mask = tf.reshape(valid, (count, *[1] * (len(row.shape) - 1)))
-            row.scatter_nd_update(index[:, None], tf.where(mask, new, tf.gather(row, index)))
-        self.added.assign_add(num_valid)
+        steps = [getattr(chunk, field) for field in Transitions._fields]
+        _write(self, self.rows, steps, tf.reshape(chunk.valid, [count]))
 
     def sample(self, batch_size: int, seed: tf.Tensor) -> Transitions:
         """Returns `batch_size` transitions, each drawn uniformly from those held."""
@@ -128,7 +117,7 @@ class SequenceReplay:
         return tf.minimum(self.added, self.capacity) * self.length
 
     def add(self, chunk: Chunk, *state: tf.Tensor) -> None:
-        """Adds a chunk [T, N] as N sequences, overwriting the oldest.
+        """Adds a chunk [T, N] as N sequences, overwriting the oldest, but for those all padding.
 
         Args:
             chunk: T is the length of the sequences.
@@ -141,17 +130,13 @@ class SequenceReplay:
                 f"replay_capacity={self.capacity * self.length}: raise the capacity, or lower "
                 "train_every or num_envs."
             )
-        index = (self.added + tf.range(count, dtype=tf.int64)) % self.capacity  # [N]
-        for name, row in self.rows._asdict().items():
-            if name != "state":
-                new = _swap(getattr(chunk, name))
-                row.scatter_nd_update(index[:, None], new)
-        for row, new in zip(self.rows.state, state, strict=True):
-            row.scatter_nd_update(index[:, None], new)
-        self.added.assign_add(count)
+        names = (name for name in Sequences._fields if name != "state")
+        sequences = [_swap(getattr(chunk, name)) for name in names]  # [N, T, ...]
+        rows = [*self.rows[:-1], *self.rows.state]
+        _write(self, rows, [*sequences, *state], tf.reduce_any(chunk.valid, axis=0))
 
     def sample(self, batch_size: int, seed: tf.Tensor) -> Sequences:
-        """Returns sequences of about `batch_size` steps in all, at least one, drawn uniformly."""
+        """Returns as many sequences as `batch_size` steps hold, at least one, drawn uniformly."""
         count = max(1, batch_size // self.length)
         index = rng.integers(seed, [count], tf.minimum(self.added, self.capacity))
         batch = tf.nest.map_structure(lambda row: tf.gather(row, index), self.rows)
@@ -163,6 +148,22 @@ class SequenceReplay:
         rows = self.rows._asdict()
         states = {f"state/{i}": row for i, row in enumerate(rows.pop("state"))}
         return {**rows, **states, "added": self.added}
+
+
+def _write(ring: Replay | SequenceReplay, rows, new, valid: tf.Tensor) -> None:
+    """Writes those of the new rows [B, ...] that are `valid` [B] to the next places of a ring."""
+    num_valid = tf.math.count_nonzero(valid)
+    # Valid rows take the next places in order; the others come after them and write back what is
+    # there.
+    among_valid = tf.cumsum(tf.cast(valid, tf.int64), exclusive=True)
+    among_others = tf.cumsum(tf.cast(~valid, tf.int64), exclusive=True)
+    place = tf.where(valid, among_valid, num_valid + among_others)
+    index = (ring.added + place) % ring.capacity  # [B]
+    for row, values in zip(rows, new, strict=True):
+        values = tf.reshape(values, (-1, *row.shape[1:]))
+        mask = tf.reshape(valid, (-1, *[1] * (len(row.shape) - 1)))
+        row.scatter_nd_update(index[:, None], tf.where(mask, values, tf.gather(row, index)))
+    ring.added.assign_add(num_valid)
 
 
 def _swap(x: tf.Tensor) -> tf.Tensor:

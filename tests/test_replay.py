@@ -9,6 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlzoo import replay as replay_module
 from rlzoo.ops import rng
 from rlzoo.replay import Replay, SequenceReplay
 from rlzoo.types import EnvSpec, Sequences, Transitions
@@ -252,6 +253,25 @@ def test_a_sample_is_whole_sequences_time_first():
     again, other = (replay.sample(3_000, rng.from_int(number)) for number in (0, 1))
     np.testing.assert_array_equal(batch.reward, again.reward)
     assert not np.array_equal(batch.reward, other.reward)
+
+
+def test_a_sequence_of_padding_takes_no_place():
+    replay = sequences()
+    chunk, state = sequence_chunk(1)
+    valid = np.stack([np.zeros(LENGTH, bool), np.arange(LENGTH) == 0], axis=1)
+    xla(replay.add)(tensors(chunk._replace(valid=valid)), *map(tf.constant, state))
+    assert int(replay.size) == LENGTH
+    np.testing.assert_array_equal(replay.rows.reward[0], chunk.reward[:, 1])
+    np.testing.assert_array_equal(replay.rows.state[0][0], state[0][1])
+    assert not np.any(replay.rows.reward[1:])
+
+
+def test_the_memory_that_sequences_take_is_predicted(monkeypatch):
+    told = []
+    monkeypatch.setattr(replay_module, "_check_memory", lambda wanted, _: told.append(wanted))
+    replay = sequences(3 * 100)
+    held = sum(x.numpy().nbytes for x in [*replay.rows[:-1], *replay.rows.state])
+    assert told[0] == pytest.approx(held, rel=0.05)
 
 
 @pytest.mark.parametrize(("asked", "given"), [(1, 1), (5, 1), (6, 2), (8, 2)])

@@ -110,7 +110,7 @@ class DeepDynaQ:
         if networks.is_recurrent(torso):
             raise ValueError(
                 "dyna_q cannot use a recurrent torso yet: its replay holds single steps, not "
-                "sequences. Use --torso dense or conv, or the agent reinforce."
+                "sequences. Use --torso dense or conv, or the agent dqn or reinforce."
             )
         self.spec = spec
         self.config = config

@@ -107,6 +107,23 @@ def successor_values(network, batch: Sequences, states: tuple):
     return tf.reshape(scores, (*batch.reward.shape, -1))
 
 
+def check_sequences(config: DQNConfig) -> None:
+    """Raises a `ValueError` for hyperparameters that do not suit sequences of `train_every`."""
+    length, held = config.train_every, config.replay_capacity
+    if config.batch_size < length:
+        raise ValueError(
+            f"batch_size={config.batch_size} is less than one sequence of train_every={length} "
+            "steps, which a recurrent torso learns from: raise batch_size to several times "
+            "train_every, or lower train_every."
+        )
+    if config.learning_starts > held // length * length:
+        raise ValueError(
+            f"learning_starts={config.learning_starts} is more than the {held // length * length} "
+            f"steps that replay_capacity={held} holds in whole sequences of train_every={length}: "
+            "lower learning_starts, or raise replay_capacity."
+        )
+
+
 class DQN:
     """The agent: replay, network, target network and optimiser.
 
@@ -138,12 +155,15 @@ class DQN:
         self.network = networks.build_network(spec, torso, head(spec.num_actions, seed))
         self.target_network = networks.copy_network(self.network)
         self.optimizer = networks.adam(self.network, config.learning_rate)
-        self.loss: Callable[..., tuple] = dqn_loss
-        self.replay = Replay(spec, config.replay_capacity)
+        self.loss: Callable[..., tuple]
         if networks.is_recurrent(torso):
+            check_sequences(config)
             state = networks.initial_state(self.network, 1)
             self.loss = recurrent_dqn_loss
             self.replay = SequenceReplay(spec, config.replay_capacity, config.train_every, state)
+        else:
+            self.loss = dqn_loss
+            self.replay = Replay(spec, config.replay_capacity)
 
     def init(self, num_envs: int) -> DQNState:
         """Returns the state before the first step."""

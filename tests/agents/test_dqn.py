@@ -299,12 +299,14 @@ def test_a_sequence_is_stored_with_the_memory_it_began_with(make):
 
 def test_what_was_seen_before_the_chunk_counts():
     """The entropy shown is that of what was acted by, memory of the chunk before included."""
-    agent = make_agent("dqn", BOX, torso=RECURRENT["lstm"]())
+    agent = make_agent("dqn", BOX, torso=RECURRENT["lstm"](), learning_starts=64)
     state = agent.init(2)
     chunk = agent_chunk(agent, 2, 0)._replace(first=tf.zeros((4, 2), tf.bool))
     other = state._replace(start=tuple(x + 1.0 for x in state.start))
-    shown = [agent.update(s, chunk, SEED)[1]["exploration/entropy"] for s in (state, other)]
-    assert float(shown[0]) != float(shown[1])
+    metrics = [agent.update(s, chunk, SEED)[1] for s in (state, other, state)]
+    assert not any(float(m["updates"]) for m in metrics), "or the weights would differ"
+    one, two, again = (float(m["exploration/entropy"]) for m in metrics)
+    assert one == again != two
 
 
 # Construction
@@ -321,6 +323,19 @@ def test_a_replay_that_does_not_fit_is_refused(torso):
     torso = RECURRENT["lstm"]() if torso == "lstm" else torso
     with pytest.raises(ValueError, match=r"replay_capacity=1000000000000 needs .* lower"):
         make_agent("dqn", BOX, torso=torso, replay_capacity=10**12)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"batch_size": 3}, r"batch_size=3 .*train_every=4.*raise batch_size"),
+        ({"learning_starts": 63, "replay_capacity": 63}, r"learning_starts=63 .* the 60 steps"),
+    ],
+)
+def test_sequences_that_would_never_do_are_refused(config, message):
+    with pytest.raises(ValueError, match=message):
+        make_agent("dqn", BOX, torso=RECURRENT["lstm"](), **config)
+    make_agent("dqn", BOX, **config)
 
 
 # What it learns (faults, row 11)

@@ -127,7 +127,7 @@ def test_another_strategy_is_one_flag(exploration, tmp_path, capfd):
         ("dqn CartPol-v1", "'CartPole-v1'"),
         ("dqn CartPole-v1 --exploration sofmax", "Did you mean 'softmax'"),
         ("dqn CartPole-v1 --torso lsmt", "Did you mean 'lstm'"),
-        ("dqn CartPole-v1 --torso lstm", "recurrent torso"),
+        ("dyna_q CartPole-v1 --torso lstm", "recurrent torso"),
         ("dqn CartPole-v1 --set learning_rte=1", "'learning_rate'"),
         ("dqn CartPole-v1 --set learning_rate=abc", "learning_rate: expected a float"),
         ("dqn CartPole-v1 --loop graph --vector async", "--loop host"),

@@ -807,10 +807,13 @@ HOLDER = """
     from rlzoo.train import checkpoint
     with checkpoint.lock(sys.argv[1]):
         if "fork" in sys.argv:
+            ready, tell = os.pipe()
             child = os.fork()
             if not child:
+                os.write(tell, b".")  # what Python does after a fork is done
                 time.sleep(60)
                 os._exit(0)
+            os.read(ready, 1)
             print(child, flush=True)
         print("held", flush=True)
         time.sleep(60)

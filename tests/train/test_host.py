@@ -365,4 +365,4 @@ def test_nothing_is_compiled_after_warm_up_and_memory_is_flat(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("flat") == 6, done.stdout
+    assert done.stdout.count("flat") == 7, done.stdout

@@ -243,7 +243,7 @@ def test_a_folder_that_holds_a_run_is_refused(run):
 
 def test_a_run_that_could_not_start_does_not_take_its_folder(tmp_path):
     with pytest.raises(ValueError, match="recurrent torso"):
-        rlzoo.train("dqn", "CartPole-v1", torso="lstm", run_dir=tmp_path / "run", quiet=True)
+        rlzoo.train("dyna_q", "CartPole-v1", torso="lstm", run_dir=tmp_path / "run", quiet=True)
     rlzoo.train(
         "dyna_q", STATES, steps=10, run_dir=tmp_path / "run",
         preset=False, overrides=TINY, quiet=True,

@@ -70,7 +70,7 @@ class TorsoNetwork(network.Network):
         if networks.is_recurrent(torso):
             raise ValueError(
                 "A network of TF-Agents cannot have a recurrent torso here. Use --torso dense or "
-                "conv, or rlzoo's own reinforce, which learns with lstm and gru."
+                "conv, or rlzoo's own dqn or reinforce, which learn with lstm and gru."
             )
         inputs: Any = observation_spec(spec)
         if head == "critic":

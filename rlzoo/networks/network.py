@@ -5,11 +5,12 @@ outputs; nothing is remembered inside a layer.
 """
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from rlzoo.networks.torsos import is_recurrent
+from rlzoo.networks.torsos import Recurrent, is_recurrent
 from rlzoo.types import EnvSpec, ObsSpec
 
 _NO_COPY = (
@@ -32,8 +33,7 @@ def build_network(spec: EnvSpec, torso: keras.Layer, head: keras.Layer) -> keras
     features = Preprocess(spec.num_states, name="preprocess")(obs)
     states = []
     if is_recurrent(torso):
-        sizes = torso.state_size  # pyright: ignore[reportAttributeAccessIssue]
-        nested = _state_inputs(sizes if isinstance(sizes, (list, tuple)) else [sizes])
+        nested = _state_inputs(_state_sizes(torso))
         features, next_states = torso(features, nested)
         states = keras.tree.flatten(nested)
     else:
@@ -46,8 +46,14 @@ def build_network(spec: EnvSpec, torso: keras.Layer, head: keras.Layer) -> keras
     return keras.Model([obs, *states], [scores, *keras.tree.flatten(next_states)])
 
 
+def _state_sizes(cell: Any) -> list | tuple:
+    """Returns the sizes of a cell's states, (nested) as `StackedRNNCells` has them."""
+    sizes = cell.state_size
+    return sizes if isinstance(sizes, (list, tuple)) else [sizes]
+
+
 def _state_inputs(sizes):
-    """Returns an input for each size in (nested) lists, as `StackedRNNCells` has them."""
+    """Returns an input for each size in (nested) lists."""
     if isinstance(sizes, (list, tuple)):
         return [_state_inputs(size) for size in sizes]
     return keras.Input((sizes,))
@@ -154,8 +160,7 @@ def apply(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, tu
     """
     if not state:
         return network(obs), ()
-    fresh = [tf.where(first[:, None], tf.zeros_like(x), x) for x in state]
-    scores, *next_state = network([obs, *fresh])
+    scores, *next_state = network([obs, *_reset(state, first)])
     return scores, tuple(next_state)
 
 
@@ -169,16 +174,33 @@ def unroll(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, t
         first: [T, N] bool, where the state is reset.
     """
     length, num_envs = first.shape
+    rows = tf.reshape(obs, (length * num_envs, *obs.shape[2:]))
     if not state:
-        scores = network(tf.reshape(obs, (length * num_envs, *obs.shape[2:])))
+        scores = network(rows)
         return tf.reshape(scores, (length, num_envs, scores.shape[-1])), ()
 
+    # All steps go through the encoder at once: only the cell needs them one by one.
+    inner = (layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer))
+    preprocess, cell, *head = inner
+    inputs = preprocess(rows)
+    if isinstance(cell, Recurrent):
+        inputs, cell = cell.encoder(inputs), cell.cell
+    inputs = tf.reshape(inputs, (length, num_envs, *inputs.shape[1:]))
+
     def step(carry, row):
-        scores, state = apply(network, row[0], carry[1], row[1])
-        return scores, state
+        fresh = keras.tree.pack_sequence_as(_state_sizes(cell), _reset(carry[1], row[1]))
+        scores, next_state = cell(row[0], fresh)
+        for layer in head:
+            scores = layer(scores)
+        return scores, tuple(keras.tree.flatten(next_state))
 
     like = tf.zeros((num_envs, network.outputs[0].shape[-1]))
-    return tf.scan(step, (obs, first), initializer=(like, state))
+    return tf.scan(step, (inputs, first), initializer=(like, state))
+
+
+def _reset(state: tuple, first) -> list[tf.Tensor]:
+    """Returns the recurrent state, 0 where an episode starts."""
+    return [tf.where(first[:, None], tf.zeros_like(x), x) for x in state]
 
 
 def update_target(target: keras.Model, source: keras.Model, rate: float, due: tf.Tensor) -> None:

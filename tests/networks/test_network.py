@@ -130,6 +130,23 @@ def test_unrolling_is_acting_step_by_step(recurrent, compiled):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
+def test_the_encoder_takes_all_steps_of_a_chunk_at_once():
+    seen = []
+
+    class Watched(keras.layers.Dense):
+        def call(self, inputs):
+            seen.append(inputs.shape[0])
+            return super().call(inputs)
+
+    torso = networks.torsos.Recurrent(keras.layers.GRUCell(4), Watched(5))
+    network = build(BOX, torso)
+    seen.clear()
+    obs = tf.constant(random_obs(BOX, (LENGTH, NUM_ENVS), np.random.default_rng(0)))
+    state = networks.initial_state(network, NUM_ENVS)
+    networks.unroll(network, obs, state, tf.fill((LENGTH, NUM_ENVS), False))
+    assert seen == [LENGTH * NUM_ENVS]
+
+
 def test_a_state_is_reset_where_an_episode_starts_and_only_there(recurrent):
     network, obs, _, state = recurrent
     first = tf.constant([True, False, True])

@@ -50,6 +50,15 @@ def test_dyna_q_finds_the_shortest_path(tmp_path):
     assert run.lengths == [14]
 
 
+@pytest.mark.parametrize(("env", "threshold"), [("FrozenLake-v1", 0.7), ("CliffWalking-v1", -13)])
+def test_q_learning_solves(env, threshold, tmp_path):
+    assert best_return(tmp_path, "dyna_q", env) >= threshold
+
+
+def test_dqn_solves_mountain_car(tmp_path):
+    assert best_return(tmp_path, "dqn", "MountainCar-v0") >= -110
+
+
 @pytest.mark.parametrize("agent", ["dqn", "reinforce"])
 def test_memory_needs_a_recurrent_torso(agent, tmp_path):
     lstm = best_return(tmp_path / "lstm", agent, "rlzoo/Memory-v0", steps=30_000)

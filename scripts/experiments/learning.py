@@ -147,6 +147,7 @@ EXPERIMENTS = {**experiments("host"), **experiments("graph")}
 # What others publish for the same agent and environment.
 PUBLISHED = {
     "dqn-cartpole": "rl-baselines3-zoo 500.0 at 50,000 steps, one run",
+    "dqn-mountaincar": "rl-baselines3-zoo -100.8 at 120,000 steps, one run",
     "dqn-acrobot": "rl-baselines3-zoo -76.6 at 100,000 steps, one run",
     "reinforce-cartpole": "SLM-Lab 483.31 at 200,000 steps, training average of 4 runs",
 }
@@ -197,8 +198,8 @@ def write_page() -> None:
         "checkpoint over 20 fresh evaluation episodes, `last` that of the final weights, `reached",
         "at` the first evaluation on the way at the threshold or better. Remake any of it with",
         "`scripts/learn NAME` (host loop) or `scripts/learn NAME-graph`; numbers depend on the",
-        "machine only through floating point. The host loop's figures are older than the graph",
-        "loop; `--loop host` was added to their commands since.",
+        "machine only through floating point. Most of the host loop's figures are older than the",
+        "graph loop; `--loop host` was added to their commands since.",
         "",
         "Interquartile mean of `best`, its 95 % bootstrap interval over seeds, and how many seeds",
         "reached the threshold:",

@@ -47,7 +47,7 @@ class Task(Protocol):
     epochs: int  # at most
     batch_size: int
     learning_rate: float  # of Adam at first; it falls to 0 along a cosine
-    patience: int  # epochs without a better validation error before training ends
+    patience: int  # epochs, all worse than the best, after which training ends
 
     def problem(self, seed: int) -> Problem:
         """Returns the data, checked and split, and the rest of the problem.

@@ -341,7 +341,7 @@ class _Session:
             )
         if self.epoch < task.epochs:
             self.log.message(
-                f"Stopped early: no better validation error since epoch {self.best[1]} "
+                f"Stopped early: only worse validation errors since epoch {self.best[1]} "
                 f"(patience {task.patience})."
             )
 

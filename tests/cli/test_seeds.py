@@ -65,6 +65,7 @@ def test_the_result_for_people(monkeypatch, capfd):
     assert "tensorboard --logdir d\n" in out
 
 
+@pytest.mark.slow
 def test_two_seeds_are_stopped_and_go_on_exactly(tmp_path, capfd):
     folder = tmp_path / "seeds"
     settings = "--set planning_steps=2 --set eval_every=200 --set eval_episodes=1 --steps 1000000"

@@ -165,7 +165,10 @@ def test_what_xla_cannot_compile_is_one_line(loop, tmp_path, monkeypatch, capfd)
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_stopped_run_is_saved_and_can_go_on(number, code, tmp_path, monkeypatch, capfd):
     program = "import sys; from rlzoo.cli import main; sys.exit(main())"
     run = tmp_path / "run"

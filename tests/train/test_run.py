@@ -454,6 +454,7 @@ class Failing(gymnasium.Wrapper):
         return self.env.step(action)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [Greedy(), Stubborn()])
 def test_a_run_stopped_soon_after_a_swap_goes_on(strategy, run, tmp_path, monkeypatch):
     """Before it saved with the new strategy, which has a state of another shape."""

@@ -269,10 +269,7 @@ Where it helps:
 - DigitBandit: REINFORCE comes to 90 % in 2,240 steps instead of 9,920 (4.4 times fewer), frozen or
   not. DQN, whose replay uses every step many times, needs few from scratch: 1,536, against 960
   frozen (1.6 times fewer) and 1,344 tuned; with four times the gradient steps and an epsilon that
-  falls sooner (`bandit-dqn-eager`) 1,344, 768 and 768. In the end all three are alike. Nothing else
-  that we tried brought a frozen torso below 576 (up to 128 gradient steps where the preset has 8,
-  learning rates of 0.003 to 0.03, two seeds each): each digit's answer must first be found by
-  trying, we think.
+  falls sooner (`bandit-dqn-eager`) 1,344, 768 and 768. In the end all three are alike.
 - DigitSequence: the conv torso comes before an LSTM, which starts anew. REINFORCE comes to 90 % in
   44,800 steps with a frozen one, and in 160,000 never from scratch; DQN in 3,840 instead of 8,320.
 - DigitMaze, with a torso that learns on: 8,132 steps instead of 14,129 with REINFORCE, 6,400

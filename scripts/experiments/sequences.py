@@ -64,7 +64,7 @@ ABOUT = {
         "The embedded series (Mackey & Glass 1977), one step ahead. Skill: 1 is perfect, 0 is no",
         "better than the last value seen.",
     ],
-    "characters": ["The embedded text, one character ahead at every step; one seed only."],
+    "characters": ["The embedded text, one character ahead at every step."],
 }
 TITLES = {
     MSE: "mean squared error",
@@ -116,9 +116,9 @@ def page(results: dict[str, list[dict[str, Any]]]) -> list[str]:
         "# Sequence tasks",
         "",
         "`scripts/learn sequences`; the tasks' own settings unless said otherwise. The figure is",
-        "that of the test set, with the weights of the best epoch: by validation loss, in `recall`",
-        "by validation accuracy (in `characters` too, since its figure was measured); `seconds` are",
-        "those spent in `fit`, on one core of a machine that did other things too.",
+        "that of the test set, with the weights of the best epoch (by validation accuracy where",
+        "there are classes, else by loss); `seconds` are those spent in `fit`, on one core of a",
+        "machine that did other things too.",
         "",
     ]
     for task in dict.fromkeys(case.task for case in CASES.values()):

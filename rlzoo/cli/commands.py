@@ -41,6 +41,8 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         "overrides": args.overrides,
         "run_dir": args.run_dir,
         "loop": args.loop,
+        "until_return": args.until_return,
+        "callbacks": args.callbacks,
         "quiet": args.json,
     }
     if args.seeds is not None:
@@ -86,12 +88,20 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
     from rlzoo.train import pretrain, run, seeds
 
     if pretrain.is_pretraining(args.run):
-        if args.steps is not None or args.env is not None:
-            raise ValueError("This is a pretraining run: it takes --epochs, not --steps or --env.")
+        for flag in ("steps", "env", "until_return", "callbacks"):
+            if getattr(args, flag) not in (None, []):
+                flag = {"until_return": "until-return", "callbacks": "callback"}.get(flag, flag)
+                raise ValueError(f"This is a pretraining run: it takes --epochs, not --{flag}.")
         return pretrain.resume_pretraining(args.run, epochs=args.epochs, quiet=args.json).summary
     if args.epochs is not None:
         raise ValueError("--epochs is for pretraining runs; this one takes --steps.")
-    options = {"steps": args.steps, "env": args.env, "quiet": args.json}
+    options = {
+        "steps": args.steps,
+        "until_return": args.until_return,
+        "env": args.env,
+        "callbacks": args.callbacks,
+        "quiet": args.json,
+    }
     if several:
         return seeds.resume_seeds(args.run, **options)
     return run.resume(args.run, **options).summary
@@ -177,6 +187,8 @@ def show(command: str, result: dict[str, Any]) -> None:
         for name, prefix in (("best", ""), ("last", "last_")):
             if f"{prefix}mean_return" in result:
                 print(f"{name:>4}: {_returns(result, prefix)}")
+        if stopped_by := result["stopped_by"]:
+            print(f"Stopped by {stopped_by} at step {result['steps']:,}.")
         print(f"Results in {run_dir}. See how it went, and evaluate it again:")
         print(f"  tensorboard --logdir {_runs_dir(run_dir)}")
         print(f"  rlzoo evaluate {run_dir}")

@@ -114,6 +114,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--no-preset", action="store_true", help="start from the plain defaults")
     train.add_argument("--run-dir", metavar="DIR", help="default: runs/ENV/AGENT/DATE-TIME-sSEED")
     train.add_argument("--loop", metavar="auto|host|graph", help="training loop (default auto)")
+    _add_until_return(train)
+    _add_callback(train)
     _add_json(train)
 
     pretrain = command(
@@ -158,6 +160,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(resume)
     resume.add_argument("--steps", type=_count, metavar="N", help="a new total of steps")
     resume.add_argument("--epochs", type=_count, metavar="N", help="the same, of pretraining")
+    _add_until_return(resume)
+    _add_callback(resume)
     resume.add_argument("--env", metavar="ID", help="needed if the run's environment is module:ID")
     _add_json(resume)
 
@@ -199,6 +203,23 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         metavar="KEY=VALUE",
         help="change one setting; may be repeated",
+    )
+
+
+def _add_until_return(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--until-return", type=float, metavar="X", help="stop when an evaluation reaches it"
+    )
+
+
+def _add_callback(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--callback",
+        action="append",
+        default=[],
+        dest="callbacks",
+        metavar="MODULE:NAME",
+        help="call yours on the way; may be repeated",
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from rlzoo.types import nearest
+
 EnvSource = str | Callable[..., gymnasium.Env]
 
 # Parts of an environment's entry point, and what brings the package it needs.
@@ -60,6 +62,26 @@ def env_factory(
         )
     spec = dataclasses.replace(_find(env), order_enforce=False, disable_env_checker=True)
     return functools.partial(_make, spec.id, functools.partial(gymnasium.make, spec), kwargs)
+
+
+def import_named(name: str, what: str) -> Any:
+    """Returns what "module:Name" names. Only for names that the user has typed, not for files'.
+
+    Args:
+        name: of the module, and of what is in it.
+        what: it is, for messages.
+
+    Raises:
+        ValueError: for another form, a module that does not import, a name it does not have.
+    """
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute):
+        raise ValueError(f"{what}: expected module:Name, received {name!r}.")
+    found = _import(module, f"{what} {name!r} names the module {module!r}, which does not import")
+    if not hasattr(found, attribute):
+        names = [name for name in dir(found) if not name.startswith("_")]
+        raise ValueError(f"{what}: {module} has no {attribute!r}. {nearest(attribute, names)}")
+    return getattr(found, attribute)
 
 
 def _make(name: str, make: Callable[..., gymnasium.Env], kwargs: dict[str, Any]) -> gymnasium.Env:

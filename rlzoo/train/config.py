@@ -71,6 +71,9 @@ class RunConfig:
     checkpoint_every: int = 5_000  # steps; `resolve` takes eval_every; 0: only at the end
     keep_checkpoints: int = 2  # latest checkpoints kept, beside the best; >= 1
     log_every: int = 1_000  # steps between rows; `resolve` takes steps / 1,000, at least 1,000
+    until_return: float | None = (
+        None  # stop when an evaluation's mean return reaches it; null: never
+    )
     agent_params: dict = dataclasses.field(default_factory=dict)  # hyperparameters: agent's Config
     torso: dict = dataclasses.field(default_factory=dict)  # {"name": in TORSOS, **parameters}
     exploration: dict = dataclasses.field(default_factory=dict)  # {"name": in EXPLORATIONS, ...}
@@ -85,6 +88,11 @@ class RunConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name}: expected {low} to {high}, received {value}.")
+        if self.until_return is not None and not self.eval_every:
+            raise ValueError(
+                f"until_return: {self.until_return:g} can be reached in an evaluation only, and "
+                "eval_every is 0. Expected eval_every above 0."
+            )
         _check_json(self.env_kwargs, "env_kwargs")
 
 
@@ -122,6 +130,7 @@ def resolve(
     num_envs: int | None = None,
     vector: str | None = None,
     loop: str | None = None,
+    until_return: float | None = None,
     exploration: Any = None,
     torso: Any = None,
     torso_from: str | Path | None = None,
@@ -143,6 +152,7 @@ def resolve(
         num_envs: environments stepped together.
         vector: "sync" or "async".
         loop: "auto", "host" or "graph".
+        until_return: stop when an evaluation's mean return reaches it.
         exploration: a name, a `{"name": ...}` mapping, or a strategy.
         torso: a name, a `{"name": ...}` mapping, or a Keras layer.
         torso_from: the folder of a run whose torso to start from.
@@ -177,6 +187,7 @@ def resolve(
         "num_envs": num_envs,
         "vector": vector,
         "loop": loop,
+        "until_return": until_return,
         "exploration": None if exploration is None else _choice(exploration, "exploration"),
         "torso": None if torso is None else _choice(torso, "torso"),
     }

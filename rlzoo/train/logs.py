@@ -248,6 +248,13 @@ def write_summary(run_dir: Path, summary: Mapping[str, Any]) -> Path:
     return path
 
 
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """Returns what `summary.json` holds, {} where there is none."""
+    path = Path(run_dir) / "summary.json"
+    found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return found if isinstance(found, dict) else {}
+
+
 # --- metrics.csv ---
 
 

@@ -12,7 +12,7 @@ import keras
 
 from rlzoo.agents import Agent
 from rlzoo.exploration import Exploration
-from rlzoo.train import files
+from rlzoo.train import files, logs
 from rlzoo.train.build import Source
 from rlzoo.train.config import (
     RunConfig,
@@ -48,13 +48,20 @@ class Run:
         """Plays greedy episodes with the best agent, on environments of their own."""
         return evaluate(self.dir, episodes=episodes, seed=seed, **self._source._asdict())
 
-    def train(self, steps: int, exploration: Any = None, *, quiet: bool = False) -> "Run":
+    def train(
+        self,
+        steps: int,
+        exploration: Any = None,
+        *,
+        callbacks: Iterable[Any] = (),
+        quiet: bool = False,
+    ) -> "Run":
         """Goes on for `steps` more, from now on with another exploration strategy if given."""
-        config = dataclasses.replace(self.config, steps=self.summary["steps"] + steps)
+        config = further(self.config, self.summary["steps"] + steps, self.summary)
         if isinstance(exploration, str):
             exploration = make_exploration({"name": exploration})
         with files.lock(self.dir):
-            run = _train(self.dir, config, self._source, quiet, exploration)
+            run = _train(self.dir, config, self._source, quiet, callbacks, exploration)
         self.__dict__.update(run.__dict__)
         return self
 
@@ -77,7 +84,9 @@ def train(
     freeze: bool = False,
     unfreeze_after: int | None = None,
     torso_lr_scale: float | None = None,
+    until_return: float | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
+    callbacks: Iterable[Any] = (),
     quiet: bool = False,
 ) -> Run:
     """Trains an agent on a Gymnasium environment and returns the finished run.
@@ -104,7 +113,10 @@ def train(
         freeze: keep the weights of that torso as they are.
         unfreeze_after: keep them so for this many environment steps.
         torso_lr_scale: what to multiply the learning rate by for them.
+        until_return: stop when an evaluation's mean return reaches it.
         overrides: settings such as {"learning_rate": 1e-3, "exploration.epsilon": 0.1}.
+        callbacks: objects that the run calls on its way, see `rlzoo.train.callbacks.Callback`, or
+            "module:Name" of such a class.
         quiet: show nothing.
 
     Raises:
@@ -122,6 +134,7 @@ def train(
         num_envs=num_envs,
         vector=vector,
         loop=loop,
+        until_return=until_return,
         exploration=exploration,
         torso=torso,
         torso_from=torso_from,
@@ -142,7 +155,7 @@ def train(
                     f"{path} holds a run already. Take another --run-dir, or go on with it: "
                     f"rlzoo resume {path}"
                 )
-            return _train(path, resolved, source, quiet)
+            return _train(path, resolved, source, quiet, callbacks)
     finally:  # a run that could not start leaves no folders behind
         files.remove_empty(path, parents=0 if run_dir is not None else 3)
 
@@ -151,9 +164,11 @@ def resume(
     run_dir: str | Path,
     *,
     steps: int | None = None,
+    until_return: float | None = None,
     env: str | Callable | None = None,
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
+    callbacks: Iterable[Any] = (),
     quiet: bool = False,
 ) -> Run:
     """Goes on with a run that was stopped or killed, exactly from its newest checkpoint.
@@ -161,9 +176,12 @@ def resume(
     Args:
         run_dir: the folder of the run.
         steps: a new total of environment steps; by default the run's own.
+        until_return: another return that ends it. One that was reached is no goal any more where
+            `steps` is given.
         env: needed where the run's environment was a callable, or an id that imports a module.
         torso: needed where the run's torso was a Keras layer of yours: the same, anew.
         exploration: needed where the run's strategy was one of yours.
+        callbacks: as for `train`; those of the run before are not remembered.
         quiet: show nothing.
     """
     path = Path(run_dir)
@@ -171,8 +189,18 @@ def resume(
     with files.lock(path):
         config = load_run(path, env=env)
         if steps is not None:
-            config = dataclasses.replace(config, steps=steps)
-        return _train(path, config, Source(env, torso, exploration), quiet)
+            config = further(config, steps, logs.read_summary(path))
+        if until_return is not None:
+            config = dataclasses.replace(config, until_return=until_return)
+        return _train(path, config, Source(env, torso, exploration), quiet, callbacks)
+
+
+def further(config: RunConfig, steps: int, summary: Mapping[str, Any]) -> RunConfig:
+    """Returns the configuration for a new total of steps, without a goal that was reached."""
+    goal = config.until_return
+    if summary.get("solved_at") is not None and summary.get("until_return") == goal:
+        goal = None
+    return dataclasses.replace(config, steps=steps, until_return=goal)
 
 
 def _train(
@@ -180,11 +208,12 @@ def _train(
     config: RunConfig,
     source: Source,
     quiet: bool,
+    callbacks: Iterable[Any],
     exploration: Exploration | None = None,
 ) -> Run:
     """Trains from the newest checkpoint, if there is one, to the end of `config.steps`."""
     with Stop() as stop:
-        session = Session(run_dir, config, source, stop, quiet)
+        session = Session(run_dir, config, source, stop, quiet, callbacks)
         with contextlib.closing(session):
             if exploration is not None:  # from now on; the checkpoint was read with the one before
                 session.follow(exploration)

@@ -5,22 +5,23 @@ So to start and to go on are the same, and no object crosses from one process to
 """
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rlzoo.envs import make_envs
-from rlzoo.train import aggregate, files
+from rlzoo.envs.making import import_named
+from rlzoo.train import aggregate, files, logs
 from rlzoo.train.build import Source, build_agent
 from rlzoo.train.config import RunConfig, flatten, from_yaml, load_run, resolve, to_yaml
 from rlzoo.train.plain import CALLABLE
-from rlzoo.train.run import new_run_dir
+from rlzoo.train.run import further, new_run_dir
 from rlzoo.train.session import Interrupted, Stop
 
 _RLZOO = [sys.executable, "-m", "rlzoo.cli"]
@@ -44,6 +45,7 @@ def train_seeds(
     seeds: Iterable[int],
     config: str | Path | None = None,
     run_dir: str | Path | None = None,
+    callbacks: Iterable[str] = (),
     quiet: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -58,9 +60,10 @@ def train_seeds(
         seeds: such as range(5).
         config: a YAML file, as for `rlzoo.train`.
         run_dir: the folder for results; by default runs/<env>/<agent>/<date-time>-seeds.
+        callbacks: "module:Name" of each, for no object reaches the processes of the seeds.
         quiet: show nothing but errors.
-        **settings: `steps`, `exploration`, `torso`, `num_envs`, `vector`, `loop`, `preset` and
-            `overrides`, as for `rlzoo.train`.
+        **settings: `steps`, `exploration`, `torso`, `num_envs`, `vector`, `loop`, `preset`,
+            `until_return` and `overrides`, as for `rlzoo.train`.
 
     Raises:
         ValueError: what was asked for is wrong, or is an object that no configuration file holds.
@@ -75,6 +78,7 @@ def train_seeds(
         raise ValueError("seed: expected either seeds or the setting seed, received both.")
     configs = {seed: dataclasses.replace(first, seed=seed) for seed in unique}
     _check(first, env)
+    options = _options(env, callbacks, quiet)
     path = Path(run_dir) if run_dir is not None else new_run_dir(first, "seeds")
     if (path / "config.yaml").exists() or seed_dirs(path):
         raise ValueError(
@@ -83,30 +87,43 @@ def train_seeds(
         )
     with files.lock(path):
         _write(path, configs)
-        return _train(path, configs, env, quiet)
+        return _train(path, configs, options, quiet)
 
 
 def resume_seeds(
-    run_dir: str | Path, *, steps: int | None = None, env: str | None = None, quiet: bool = False
+    run_dir: str | Path,
+    *,
+    steps: int | None = None,
+    until_return: float | None = None,
+    env: str | None = None,
+    callbacks: Iterable[str] = (),
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Goes on with the seeds that are not finished, and returns the summary of all.
 
     Args:
         run_dir: the folder that `train_seeds` made.
         steps: a new total of environment steps for each seed.
+        until_return: another return that ends each, as for `rlzoo.resume`.
         env: needed where the environment is an id that imports a module.
+        callbacks: as for `train_seeds`.
         quiet: show nothing but errors.
     """
     path = Path(run_dir)
     found = seed_dirs(path)
     if not found:
         raise ValueError(f"{path} holds no seeds; expected a folder that --seeds has made.")
+    options = _options(env, callbacks, quiet)
     with files.lock(path):
         configs = {seed: load_run(folder, env=env) for seed, folder in found.items()}
         if steps is not None:
-            configs = {s: dataclasses.replace(c, steps=steps) for s, c in configs.items()}
-            _write(path, configs)
-        return _train(path, configs, env, quiet)
+            done = {seed: logs.read_summary(folder) for seed, folder in found.items()}
+            configs = {s: further(c, steps, done[s]) for s, c in configs.items()}
+        if until_return is not None:
+            replace = partial(dataclasses.replace, until_return=until_return)
+            configs = {seed: replace(c) for seed, c in configs.items()}
+        _write(path, configs)
+        return _train(path, configs, options, quiet)
 
 
 def seed_dirs(folder: Path) -> dict[int, Path]:
@@ -130,6 +147,20 @@ def _check(config: RunConfig, env: str | None) -> None:
     build_agent(config, probe.spec, Source())
 
 
+def _options(env: str | None, callbacks: Iterable[str], quiet: bool) -> list[str]:
+    """Returns what each child is told beside its folder."""
+    for name in callbacks:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"callbacks: expected 'module:Name', for each seed trains in a process of its own, "
+                f"which no object reaches; received {name!r}."
+            )
+        import_named(name, "callback")
+    options = ["--env", env] if env else []
+    options += [part for name in callbacks for part in ("--callback", name)]
+    return [*options, "--json"] if quiet else options
+
+
 def _write(path: Path, configs: Mapping[int, RunConfig]) -> None:
     for seed, config in configs.items():
         folder = path / f"s{seed}"
@@ -139,16 +170,15 @@ def _write(path: Path, configs: Mapping[int, RunConfig]) -> None:
 
 
 def _train(
-    path: Path, configs: Mapping[int, RunConfig], env: str | None, quiet: bool
+    path: Path, configs: Mapping[int, RunConfig], options: list[str], quiet: bool
 ) -> dict[str, Any]:
     """Trains the seeds that are not finished, and writes the aggregate of those that are."""
 
     def unfinished() -> list[int]:
-        return [s for s, c in configs.items() if _steps_done(path / f"s{s}") < c.steps]
+        return [s for s, c in configs.items() if not _is_finished(path / f"s{s}", c)]
 
     waiting = unfinished()
     jobs = min(len(waiting), _cores())
-    options = [*(["--env", env] if env else []), *(["--json"] if quiet else [])]
     failed: dict[int, str] = {}
     stop = _Relay()
 
@@ -223,10 +253,11 @@ def _run(command: list[str], name: str, stop: _Relay, shared: bool) -> str | Non
     return (reason or f"exit code {child.returncode}") if child.returncode else None
 
 
-def _steps_done(run_dir: Path) -> int:
-    """Returns the steps of a finished run, 0 if it never came to its end."""
-    path = run_dir / "summary.json"
-    return json.loads(path.read_text("utf-8"))["steps"] if path.exists() else 0
+def _is_finished(run_dir: Path, config: RunConfig) -> bool:
+    """Tells whether a run came to its end, by its steps or by the return it was to reach."""
+    done = logs.read_summary(run_dir)
+    solved = done.get("solved_at") is not None and done["until_return"] == config.until_return
+    return bool(done) and (done["steps"] >= config.steps or solved)
 
 
 def _cores() -> int:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from rlzoo.train.build import (
     stream,
     variable_bytes,
 )
+from rlzoo.train.callbacks import Callbacks
 from rlzoo.train.compiled import Report, is_learned
 from rlzoo.train.config import RunConfig, Transfer, describe, flatten
 from rlzoo.train.graph import GraphLoop
@@ -51,13 +52,24 @@ class Interrupted(Exception):
 class Session:
     """One stretch of training, from a start or a checkpoint to the end or an interruption."""
 
-    def __init__(self, run_dir: Path, config: RunConfig, source: Source, stop: "Stop", quiet: bool):
+    def __init__(
+        self,
+        run_dir: Path,
+        config: RunConfig,
+        source: Source,
+        stop: "Stop",
+        quiet: bool,
+        callbacks: Iterable[Any] = (),
+    ):
+        self.callbacks = Callbacks(callbacks)  # first: what is wrong there is known at once
         self.run_dir = run_dir
         self.config = config
         self.env = source.env or config.env
         self.step = 0
         self.seconds = 0.0  # of training, also in earlier sessions
         self.best = -np.inf  # mean return of the best evaluation
+        self.solved_at: int | None = None  # the step whose evaluation reached `until_return`
+        self._evaluated = -1  # the step of the newest evaluation in this session
         self._started = time.perf_counter()
         self._means = _Means()
         self._stop = stop
@@ -108,7 +120,7 @@ class Session:
         self._compile()
         if self.step == 0:
             self._save()
-        while self.step < config.steps:
+        while self.step < config.steps and not self._stopped_by():
             if isinstance(self.loop, GraphLoop):
                 until = min(config.steps, rows.next, evaluations.next, saves.next, thaw)
                 report = self.loop.run(until)
@@ -123,16 +135,27 @@ class Session:
             self.log.progress(self.step, partial(self._shown, report.metrics))
             if rows.due(self.step):
                 self.log.scalars(self.step, self._means.take())
+            if self.callbacks:
+                self.callbacks.call("on_step", self.step, report.metrics, report.episodes)
             if evaluations.due(self.step) and self.step < config.steps:
                 self._evaluate()
+            if self.callbacks.error is not None:
+                break
             if self._stop.signal:
                 self._save()
                 raise Interrupted(self.run_dir, f"at step {self.step}", self._stop.signal)
             if saves.due(self.step) and self.step < config.steps:
                 self._save()
-        self._evaluate()
+        if self._evaluated != self.step and self.callbacks.error is None:
+            self._evaluate()
         self._save()
+        if self.callbacks.error is not None:
+            raise self.callbacks.error
         return self._finish()
+
+    def _stopped_by(self) -> str | None:
+        """Returns what ends the run before its last step: a callback's name or the return."""
+        return self.callbacks.stopped_by or ("until_return" if self.solved_at is not None else None)
 
     def _compile(self) -> None:
         started = time.perf_counter()
@@ -159,7 +182,12 @@ class Session:
     def _evaluate(self) -> None:
         result = self.evaluator.run(stream(self.config.seed, EVAL))
         self.log.evaluation(self.step, result.mean_return, result.std_return, result.episodes)
-        if result.mean_return >= self.best:
+        self._evaluated = self.step
+        goal = self.config.until_return
+        if self.solved_at is None and goal is not None and result.mean_return >= goal:
+            self.solved_at = self.step
+        is_best = result.mean_return >= self.best
+        if is_best:
             self.best = result.mean_return
             network = {
                 name: value.numpy()
@@ -167,6 +195,7 @@ class Session:
                 if name.startswith("network/")
             }
             self._write_checkpoint(network, {}, best=True)
+        self.callbacks.call("on_evaluation", self.step, result, is_best)
 
     def _save(self) -> None:
         if self._means:  # what a resumed run would lack
@@ -184,11 +213,14 @@ class Session:
                 **state,
                 "step": self.step,
                 "best": None if np.isinf(self.best) else self.best,
+                "solved_at": self.solved_at,
                 "seconds": self.seconds + time.perf_counter() - self._started,
             },
         }
         keep = self.config.keep_checkpoints
-        checkpoint.save(self.run_dir / "checkpoints", self.step, arrays, meta, keep=keep, best=best)
+        folder = self.run_dir / "checkpoints"
+        path = checkpoint.save(folder, self.step, arrays, meta, keep=keep, best=best)
+        self.callbacks.call("on_checkpoint", path, self.step)
 
     def _restore(self) -> None:
         arrays = self.loop.get_state()[0]
@@ -199,7 +231,15 @@ class Session:
         self.seconds = float(meta["loop"]["seconds"])
         best = meta["loop"]["best"]
         self.best = -np.inf if best is None else float(best)
-        self.log.message(f"Going on from step {self.step:,}.")
+        if meta["config"].get("until_return") == self.config.until_return:
+            self.solved_at = meta["loop"].get("solved_at")
+        if self.solved_at is None:
+            self.log.message(f"Going on from step {self.step:,}.")
+        else:
+            self.log.message(
+                f"This run is finished: an evaluation reached {self.config.until_return:g} at step "
+                f"{self.solved_at:,}. Go on with --until-return or --steps."
+            )
 
     def _shown(self, metrics: dict[str, float]) -> dict[str, float | None]:
         rates = {
@@ -234,6 +274,9 @@ class Session:
             "env": self.config.env,
             "seed": self.config.seed,
             "steps": self.step,
+            "stopped_by": self._stopped_by() if self.step < self.config.steps else None,
+            "until_return": self.config.until_return,
+            "solved_at": self.solved_at,
             "seconds": round(self.seconds, 3),
             "steps_per_second": round(self.step / self.seconds, 1),
             "episodes": best.episodes,

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo.ops import losses, rng
-from rlzoo.ops.schedules import Schedule, as_schedule, levels
+from rlzoo.ops.schedules import Schedule, as_schedule, is_rate, levels
 from rlzoo.types import Chunk
 
 
@@ -41,9 +41,13 @@ class Exploration:
         return state
 
     def rates(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns the current value of each of the strategy's schedules, for the logs."""
-        fields = [field.name for field in dataclasses.fields(self)]  # pyright: ignore[reportArgumentType]
-        return {name: as_schedule(getattr(self, name))(step) for name in fields}
+        """Returns the current value of each of the strategy's rates, for the logs.
+
+        Rates are its fields that hold a number or a schedule; texts, flags and the like are none.
+        """
+        fields = dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
+        values = {field.name: getattr(self, field.name) for field in fields}
+        return {name: as_schedule(x)(step) for name, x in values.items() if is_rate(x)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,6 +94,25 @@ def test_scores_may_have_a_time_axis():
         np.testing.assert_allclose(probabilities(strategy, scores).reshape(15, 4), flat, atol=1e-6)
 
 
+def test_a_strategy_may_have_fields_that_are_no_rates():
+    @dataclasses.dataclass(frozen=True)
+    class Tempered(Exploration):
+        kind: str = "soft"
+        shared: bool = True
+        sizes: tuple = (1, 2)
+        temperature: float = 2.0
+
+        def log_probs(self, scores, state, step):
+            return tf.nn.log_softmax(scores / self.temperature)
+
+    strategy = Tempered()
+    assert {name: float(x) for name, x in strategy.rates(ZERO).items()} == {"temperature": 2.0}
+    agent = make_agent("dqn", BOX, strategy)
+    chunk = tensors(random_chunk(BOX, agent.chunk_length, 2, seed=0))
+    _, metrics = xla(agent.update)(agent.init(2), chunk, rng.from_int(0))
+    assert float(metrics["exploration/temperature"]) == 2.0
+
+
 def test_rates_follow_their_schedule():
     strategy = EpsilonSoftmax(Linear(1.0, 0.0, 10), Linear(2.0, 1.0, 10))
     rates = strategy.rates(tf.constant(5, tf.int64))

@@ -45,7 +45,8 @@ def integers(seed: tf.Tensor, shape, limit) -> tf.Tensor:
 def categorical(seed: tf.Tensor, log_probs: tf.Tensor) -> tf.Tensor:
     """Returns one index per row, drawn by inverting the cumulative distribution.
 
-    An index of probability zero (log-probability -inf) is never drawn.
+    An index of probability zero (log-probability -inf, or so low that float32 has no other number
+    for it) is never drawn.
 
     Args:
         seed: [2] int32.
@@ -54,8 +55,12 @@ def categorical(seed: tf.Tensor, log_probs: tf.Tensor) -> tf.Tensor:
     Returns:
         [N] int32.
     """
-    cumulative = tf.cumsum(tf.exp(log_probs), axis=-1)  # [N, A]
-    total = cumulative[:, -1:]
+    probs = tf.exp(log_probs)  # [N, A]
+    possible = probs > 0.0
+    # XLA adds up in blocks: a sum may be a little less than the one before it, and one that grows
+    # where nothing was added. So impossible places take no part, and the total is the largest sum.
+    cumulative = tf.where(possible, tf.cumsum(probs, axis=-1), 0.0)
+    total = tf.reduce_max(cumulative, axis=-1, keepdims=True)
     threshold = uniform(seed, tf.shape(total)) * ONE_BELOW * total  # [N, 1]
     return tf.argmax(cumulative > threshold, axis=-1, output_type=tf.int32)
 

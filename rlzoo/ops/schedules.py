@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import numbers
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -93,6 +94,11 @@ SCHEDULES = {
 def as_schedule(value) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns `value` itself if it is callable, else the constant schedule of a number."""
     return value if callable(value) else Constant(float(value))
+
+
+def is_rate(value) -> bool:
+    """Tells whether a value is a number or a schedule of one; a truth value is none."""
+    return callable(value) or (isinstance(value, numbers.Real) and not isinstance(value, bool))
 
 
 def levels(value) -> tuple[float, ...]:

@@ -115,8 +115,48 @@ def test_categorical_never_draws_an_impossible_action(num_actions, compiled):
         logits = random.normal(0, 3, (500, num_actions)).astype(np.float32)
         logits[random.random(logits.shape) < 0.7] = -np.inf
         logits[np.arange(500), random.integers(num_actions, size=500)] = 0.0  # one is possible
+        if trial % 2:
+            logits[:, num_actions // 2 :] = -np.inf  # also where the sum is complete before the end
+            logits[:, 0] = 0.0
         action = draw(rng.from_int(trial), tf.nn.log_softmax(logits)).numpy()
         assert np.isfinite(logits[np.arange(500), action]).all()
+
+
+@pytest.mark.parametrize("num_actions", [300, 1_000, 10_000])
+def test_categorical_draws_nothing_impossible_where_sums_in_blocks_are_not_monotone(
+    num_actions, monkeypatch
+):
+    """XLA's sums grow at some places where nothing is added: the draws that land just there."""
+    random = np.random.default_rng(num_actions)
+    probs = random.random((200, num_actions)).astype(np.float32)
+    probs[random.random(probs.shape) < 0.5] = 0.0
+    probs[:, 0] = 1.0
+    log_probs = tf.nn.log_softmax(tf.math.log(probs))
+    sums = xla(lambda x: tf.cumsum(tf.exp(x), axis=-1))(log_probs).numpy()
+    grows = (np.diff(sums, axis=-1) > 0) & (probs[:, 1:] == 0)
+    rows = np.flatnonzero(grows.any(axis=-1))
+    assert rows.size > 5, "else this test shows nothing"
+    before = sums[rows, grows[rows].argmax(axis=-1)]
+    for off in range(-3, 4):
+        draws = (np.rint(before * 2**24) + off).clip(0, 2**24 - 1) * 2.0**-24
+        fixed = tf.constant(draws[:, None], tf.float32)
+        monkeypatch.setattr(rng, "uniform", lambda seed, shape, fixed=fixed: fixed)
+        action = xla(rng.categorical)(rng.from_int(0), tf.gather(log_probs, rows)).numpy()
+        assert (probs[rows, action] > 0).all()
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "xla"])
+def test_categorical_among_ten_thousand_actions_follows_the_probabilities(compiled):
+    """Half of them impossible, the others of a thousand different probabilities."""
+    weights = np.tile([0.0, 1.0], 5_000) * np.repeat(np.arange(1, 1_001), 10)
+    log_probs = tf.nn.log_softmax(tf.math.log(tf.constant(weights[None], tf.float32)))
+    draw = xla(rng.categorical) if compiled else rng.categorical
+    rows = tf.repeat(log_probs, 1_000, axis=0)
+    draws = np.concatenate([draw(rng.from_int(seed), rows).numpy() for seed in range(20)])
+    counts = np.bincount(draws, minlength=10_000)
+    assert counts[::2].sum() == 0
+    tens = counts.reshape(1_000, 10).sum(axis=1)  # of equal probability
+    assert chi_square_fits(tens, np.arange(1, 1_001) / np.arange(1, 1_001).sum())
 
 
 @pytest.mark.parametrize(("number", "extreme"), [(3316, 0.0), (543, 1 - 2**-24)])

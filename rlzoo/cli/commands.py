@@ -4,6 +4,7 @@ The heavy imports are inside, so that every command pays only for what it uses.
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -81,7 +82,7 @@ def predict(args: argparse.Namespace) -> dict[str, Any]:
 
 def resume(args: argparse.Namespace) -> dict[str, Any]:
     """Goes on with a run, or with every seed in a folder, and returns the summary."""
-    several = sorted(Path(args.run).glob("s*/config.yaml"))
+    several = sorted(Path(args.run).glob("s*/config.yaml")) if os.path.isdir(args.run) else []
     if not several:
         _check_run(args.run)
     _import_for(_configured_agent(several[0] if several else args.run))
@@ -250,7 +251,7 @@ def _outcome(result: Any) -> dict[str, Any]:
 
 def _check_run(run: str) -> None:
     """Refuses what is no run folder, before anything heavy is imported."""
-    if not (Path(run) / "config.yaml").is_file():
+    if not os.path.isfile(Path(run, "config.yaml")):
         runs = sorted(Path("runs").glob("**/config.yaml"), key=lambda path: path.stat().st_mtime)
         hint = f" The newest in ./runs is {runs[-1].parent}." if runs else ""
         raise ValueError(f"{run} is not the folder of a run: it has no config.yaml.{hint}")
@@ -263,7 +264,7 @@ def _configured_agent(run: str | Path | None) -> str | None:
     if run is None:
         return None
     path = Path(run)
-    values = load_yaml(read_text(path / "config.yaml" if path.is_dir() else path), str(path))
+    values = load_yaml(read_text(path / "config.yaml" if os.path.isdir(path) else path), str(path))
     return values.get("agent") if isinstance(values, dict) else None
 
 

@@ -8,6 +8,7 @@ only; whatever they name is looked up in rlzoo's own tables, never imported.
 import dataclasses
 import functools
 import importlib.resources
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -505,7 +506,7 @@ def _presets() -> dict[str, dict[str, dict[str, Any]]]:
 
 def _config_path(file: str | Path) -> Path:
     path = Path(file)
-    return path / "config.yaml" if path.is_dir() else path
+    return path / "config.yaml" if os.path.isdir(path) else path
 
 
 def _read(path: Path) -> dict[str, Any]:

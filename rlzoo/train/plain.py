@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from rlzoo.data import files
+from rlzoo.tables import SCHEDULES
 from rlzoo.types import nearest
 
 CALLABLE = "callable:"  # marks an object that came from Python and cannot be named in a file
@@ -175,8 +176,6 @@ def typed(value: Any, hint: Any, name: str) -> Any:
         ValueError: if it is of another type, such as `learning_rate: expected a float, ...`.
     """
     if isinstance(value, dict) and _schedules_in(hint):
-        from rlzoo.ops.schedules import SCHEDULES
-
         schedule, params = lookup(value, SCHEDULES, name)
         return schedule(**fill(schedule, params, f"{name}."))
     for option in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):

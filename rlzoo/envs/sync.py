@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rlzoo.envs.base import Envs, Fault, MakeEnv, Slot, fault
-from rlzoo.envs.making import RAISED
+from rlzoo.envs.base import Envs, Fault, MakeEnv, Slot
 
 
 class SyncEnvs(Envs):
@@ -24,12 +23,12 @@ class SyncEnvs(Envs):
     def _reset_envs(
         self, indices: Sequence[int], seeds: Sequence[int], obs: np.ndarray
     ) -> dict[int, Fault]:
-        faults: dict[int, Fault] = {}
+        faults = {}
         for i, seed in zip(indices, seeds, strict=True):
             try:
                 obs[i] = self._slots[i].reset(seed, i in self._remake, self._lifetime[i])
-            except RAISED as error:
-                faults[i] = fault(error)
+            except Exception as error:  # whatever the user's environment raises
+                faults[i] = Fault(error)
         return faults
 
     def _step_envs(
@@ -47,8 +46,8 @@ class SyncEnvs(Envs):
         for i in indices:
             try:
                 obs[i], reward[i], over, cut = slots[i].step(actions[i])
-            except RAISED as error:
-                faults[i] = fault(error)
+            except Exception as error:  # whatever the user's environment raises
+                faults[i] = Fault(error)
                 continue
             if over or cut:
                 terminated[i] = over

@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 
 from rlzoo.train.files import replacing
+from rlzoo.train.loggers import Loggers
 
 METRICS = "metrics.csv"
 
@@ -41,18 +42,34 @@ class RunLog:
         quiet: show nothing.
         start_step: the step to go on from. Later rows of `metrics.csv` are removed and
             TensorBoard is told to drop them, so nothing shows twice.
+        loggers: where else the metrics go.
+        settings: of the run, for these.
     """
 
     def __init__(
-        self, run_dir: Path, total_steps: int, *, quiet: bool = False, start_step: int = 0
+        self,
+        run_dir: Path,
+        total_steps: int,
+        *,
+        quiet: bool = False,
+        start_step: int = 0,
+        loggers: Iterable[Any] = (),
+        settings: Mapping[str, Any] | None = None,
     ):
         run_dir = Path(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
+        self._loggers = Loggers(loggers)
+        written = _written(run_dir / METRICS)
         _cut_metrics(run_dir / METRICS, start_step)
         self._metrics = open(run_dir / METRICS, "a", encoding="utf-8", newline="")  # noqa: SIM115
         self._rows = csv.writer(self._metrics, lineterminator="\n")
         self._events = _Events(run_dir, start_step)
         self._screen = _screen(total_steps, quiet)
+        if self._screen:
+            self._loggers.warn = self._screen.say
+        # What will be trained anew has reached them already.
+        cut = written - _written(run_dir / METRICS)
+        self._loggers.start(run_dir, settings or {}, cut)
         self._total_steps = total_steps
         self._step = start_step
         self._flushed = time.monotonic()
@@ -124,12 +141,6 @@ class RunLog:
         if self._screen:
             self._screen.say(text)
 
-    def hparams(self, config: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Writes a run's hyperparameters and results for TensorBoard's HParams tab."""
-        self._events.hparams(config)
-        self._write(self._step, metrics)
-        self.flush()
-
     def flush(self) -> None:
         """Brings all rows to the files.
 
@@ -149,6 +160,7 @@ class RunLog:
             self._screen.close()
         self._metrics.close()
         self._events.close()
+        self._loggers.close()
 
     def _write(self, step: int, values: Mapping[str, float]) -> None:
         self._step = step
@@ -156,6 +168,9 @@ class RunLog:
         values = {tag: float(value) for tag, value in values.items()}
         self._rows.writerows([step, f"{now:.3f}", tag, value] for tag, value in values.items())
         self._events.scalars(step, now, values)
+        if self._loggers:
+            self._metrics.flush()  # first: what is in the file is known to have reached them
+            self._loggers.scalars(step, values)
         if time.monotonic() - self._flushed >= _FLUSH_SECONDS:
             self.flush()
 
@@ -239,6 +254,14 @@ def series(run_dir: Path, tag: str) -> np.ndarray:
     return np.array(points, np.float64).reshape(-1, 2)  # [points, 2]
 
 
+def mean_height(points: np.ndarray) -> float:
+    """Returns the area under a curve of steps and values `[P, 2]`, divided by its width."""
+    if len(points) < 2:
+        return float(points[0, 1]) if len(points) else math.nan
+    widths, heights = np.diff(points[:, 0]), (points[1:, 1] + points[:-1, 1]) / 2
+    return float(np.sum(widths * heights) / np.sum(widths))
+
+
 def write_summary(run_dir: Path, summary: Mapping[str, Any]) -> Path:
     """Writes `summary.json`; what is not a finite number becomes null, as JSON has no NaN."""
     path = Path(run_dir) / "summary.json"
@@ -267,6 +290,12 @@ def _metric_rows(path: Path) -> Iterator[list[str]]:
             row = next(csv.reader([line]), [])
             if line.endswith("\n") and len(row) == len(_COLUMNS) and row[0].isdecimal():
                 yield row
+
+
+def _written(path: Path) -> set[tuple[int, str]]:
+    """Returns step and tag of the rows of a metrics file."""
+    rows = _metric_rows(path) if path.exists() else ()
+    return {(int(step), tag) for step, _, tag, _ in rows}
 
 
 def _cut_metrics(path: Path, last_step: int) -> None:
@@ -329,14 +358,6 @@ class _Events:
         image = self._summary.Image(encoded_image_string=png, height=height, width=width)
         summary = self._summary(value=[self._summary.Value(tag=tag, image=image)])
         self._write(self._event(wall_time=time.time(), step=step, summary=summary))
-
-    def hparams(self, config: Mapping[str, Any]) -> None:
-        from tensorboard.plugins.hparams import api
-
-        plain = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in config.items()}
-        # By way of bytes: TensorBoard's class for a summary may not be TensorFlow's.
-        summary = self._summary.FromString(api.hparams_pb(plain).SerializeToString())
-        self._write(self._event(wall_time=time.time(), summary=summary))
 
     def flush(self) -> None:
         self._file.flush()

@@ -7,7 +7,6 @@ nothing had happened.
 
 import dataclasses
 import datetime
-import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,9 +20,9 @@ import yaml
 from rlzoo import networks
 from rlzoo.networks import TORSOS
 from rlzoo.tasks import TASKS, Problem, Task
-from rlzoo.train import checkpoint, files, logs, pictures
+from rlzoo.train import checkpoint, files, hparams, logs, pictures
 from rlzoo.train.build import assign, stream
-from rlzoo.train.config import filled, make_torso
+from rlzoo.train.config import filled, flatten, make_torso
 from rlzoo.train.plain import assignments, fill, load_yaml, merge, read_text, short, typed
 from rlzoo.train.session import Interrupted, Stop
 from rlzoo.types import ObsSpec, nearest
@@ -127,7 +126,7 @@ def resume_pretraining(
 def is_pretraining(run_dir: str | Path) -> bool:
     """Tells whether a folder is that of a pretraining run."""
     path = Path(run_dir) / "config.yaml"
-    if not os.path.isfile(path):  # also where the path is too long to be one
+    if not path.is_file():
         return False
     values = load_yaml(read_text(path), str(path))
     return isinstance(values, dict) and "task" in values
@@ -410,9 +409,12 @@ class _Session:
         }
         if self.problem.classes:
             self._draw(outputs)
-        flat = {key: str(value) for key, value in self.config.plain().items()}
-        self.log.hparams(flat, {f"test/{name}": value for name, value in figures.items()})
+        settings = flatten({k: v for k, v in self.config.plain().items() if k != "seed"})
+        results = {f"test/{name}": value for name, value in figures.items()}
+        step = self.epoch * self.batches
+        self.log.scalars(step, results)
         self.log.close()
+        hparams.write(self.run_dir, f"pretraining on {self.config.name}", settings, results, step)
         logs.write_summary(self.run_dir, summary)
         pictures.draw_learning(self.run_dir, f"{summary['torso']} on {summary['task']}")
         return summary
@@ -573,7 +575,7 @@ class _Watch(keras.callbacks.Callback):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    path = path / "config.yaml" if os.path.isdir(path) else path
+    path = path / "config.yaml" if path.is_dir() else path
     values = load_yaml(read_text(path), str(path))
     if not isinstance(values, dict) or not isinstance(values.get("task"), str):
         raise ValueError(

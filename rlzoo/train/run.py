@@ -54,6 +54,7 @@ class Run:
         exploration: Any = None,
         *,
         callbacks: Iterable[Any] = (),
+        loggers: Iterable[Any] = (),
         quiet: bool = False,
     ) -> "Run":
         """Goes on for `steps` more, from now on with another exploration strategy if given."""
@@ -61,7 +62,7 @@ class Run:
         if isinstance(exploration, str):
             exploration = make_exploration({"name": exploration})
         with files.lock(self.dir):
-            run = _train(self.dir, config, self._source, quiet, callbacks, exploration)
+            run = _train(self.dir, config, self._source, quiet, callbacks, loggers, exploration)
         self.__dict__.update(run.__dict__)
         return self
 
@@ -87,6 +88,7 @@ def train(
     until_return: float | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
     callbacks: Iterable[Any] = (),
+    loggers: Iterable[Any] = (),
     quiet: bool = False,
 ) -> Run:
     """Trains an agent on a Gymnasium environment and returns the finished run.
@@ -117,6 +119,8 @@ def train(
         overrides: settings such as {"learning_rate": 1e-3, "exploration.epsilon": 0.1}.
         callbacks: objects that the run calls on its way, see `rlzoo.train.callbacks.Callback`, or
             "module:Name" of such a class.
+        loggers: where else the metrics go: "wandb", "mlflow", "trackio", "module:Name", or
+            objects, see `rlzoo.train.loggers.Logger`.
         quiet: show nothing.
 
     Raises:
@@ -155,7 +159,7 @@ def train(
                     f"{path} holds a run already. Take another --run-dir, or go on with it: "
                     f"rlzoo resume {path}"
                 )
-            return _train(path, resolved, source, quiet, callbacks)
+            return _train(path, resolved, source, quiet, callbacks, loggers)
     finally:  # a run that could not start leaves no folders behind
         files.remove_empty(path, parents=0 if run_dir is not None else 3)
 
@@ -169,6 +173,7 @@ def resume(
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
     callbacks: Iterable[Any] = (),
+    loggers: Iterable[Any] = (),
     quiet: bool = False,
 ) -> Run:
     """Goes on with a run that was stopped or killed, exactly from its newest checkpoint.
@@ -182,6 +187,7 @@ def resume(
         torso: needed where the run's torso was a Keras layer of yours: the same, anew.
         exploration: needed where the run's strategy was one of yours.
         callbacks: as for `train`; those of the run before are not remembered.
+        loggers: likewise.
         quiet: show nothing.
     """
     path = Path(run_dir)
@@ -192,7 +198,7 @@ def resume(
             config = further(config, steps, logs.read_summary(path))
         if until_return is not None:
             config = dataclasses.replace(config, until_return=until_return)
-        return _train(path, config, Source(env, torso, exploration), quiet, callbacks)
+        return _train(path, config, Source(env, torso, exploration), quiet, callbacks, loggers)
 
 
 def further(config: RunConfig, steps: int, summary: Mapping[str, Any]) -> RunConfig:
@@ -209,11 +215,12 @@ def _train(
     source: Source,
     quiet: bool,
     callbacks: Iterable[Any],
+    loggers: Iterable[Any],
     exploration: Exploration | None = None,
 ) -> Run:
     """Trains from the newest checkpoint, if there is one, to the end of `config.steps`."""
     with Stop() as stop:
-        session = Session(run_dir, config, source, stop, quiet, callbacks)
+        session = Session(run_dir, config, source, stop, quiet, callbacks, loggers)
         with contextlib.closing(session):
             if exploration is not None:  # from now on; the checkpoint was read with the one before
                 session.follow(exploration)

@@ -20,6 +20,7 @@ from rlzoo.envs.making import import_named
 from rlzoo.train import aggregate, files, logs
 from rlzoo.train.build import Source, build_agent
 from rlzoo.train.config import RunConfig, flatten, from_yaml, load_run, resolve, to_yaml
+from rlzoo.train.loggers import LOGGERS
 from rlzoo.train.plain import CALLABLE
 from rlzoo.train.run import further, new_run_dir
 from rlzoo.train.session import Interrupted, Stop
@@ -46,6 +47,7 @@ def train_seeds(
     config: str | Path | None = None,
     run_dir: str | Path | None = None,
     callbacks: Iterable[str] = (),
+    loggers: Iterable[str] = (),
     quiet: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -61,6 +63,7 @@ def train_seeds(
         config: a YAML file, as for `rlzoo.train`.
         run_dir: the folder for results; by default runs/<env>/<agent>/<date-time>-seeds.
         callbacks: "module:Name" of each, for no object reaches the processes of the seeds.
+        loggers: names, likewise.
         quiet: show nothing but errors.
         **settings: `steps`, `exploration`, `torso`, `num_envs`, `vector`, `loop`, `preset`,
             `until_return` and `overrides`, as for `rlzoo.train`.
@@ -78,7 +81,7 @@ def train_seeds(
         raise ValueError("seed: expected either seeds or the setting seed, received both.")
     configs = {seed: dataclasses.replace(first, seed=seed) for seed in unique}
     _check(first, env)
-    options = _options(env, callbacks, quiet)
+    options = _options(env, callbacks, loggers, quiet)
     path = Path(run_dir) if run_dir is not None else new_run_dir(first, "seeds")
     if (path / "config.yaml").exists() or seed_dirs(path):
         raise ValueError(
@@ -97,6 +100,7 @@ def resume_seeds(
     until_return: float | None = None,
     env: str | None = None,
     callbacks: Iterable[str] = (),
+    loggers: Iterable[str] = (),
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Goes on with the seeds that are not finished, and returns the summary of all.
@@ -107,13 +111,14 @@ def resume_seeds(
         until_return: another return that ends each, as for `rlzoo.resume`.
         env: needed where the environment is an id that imports a module.
         callbacks: as for `train_seeds`.
+        loggers: as for `train_seeds`.
         quiet: show nothing but errors.
     """
     path = Path(run_dir)
     found = seed_dirs(path)
     if not found:
         raise ValueError(f"{path} holds no seeds; expected a folder that --seeds has made.")
-    options = _options(env, callbacks, quiet)
+    options = _options(env, callbacks, loggers, quiet)
     with files.lock(path):
         configs = {seed: load_run(folder, env=env) for seed, folder in found.items()}
         if steps is not None:
@@ -135,7 +140,7 @@ def seed_dirs(folder: Path) -> dict[int, Path]:
 
 def _check(config: RunConfig, env: str | None) -> None:
     """Refuses what every seed would fail of."""
-    for key, value in flatten(config).items():
+    for key, value in flatten(dataclasses.asdict(config)).items():
         if CALLABLE in str(value):
             raise ValueError(
                 f"{key}: {str(value).replace(CALLABLE, '')} is an object of this process, and each "
@@ -147,17 +152,21 @@ def _check(config: RunConfig, env: str | None) -> None:
     build_agent(config, probe.spec, Source())
 
 
-def _options(env: str | None, callbacks: Iterable[str], quiet: bool) -> list[str]:
+def _options(
+    env: str | None, callbacks: Iterable[str], loggers: Iterable[str], quiet: bool
+) -> list[str]:
     """Returns what each child is told beside its folder."""
-    for name in callbacks:
-        if not isinstance(name, str):
-            raise ValueError(
-                f"callbacks: expected 'module:Name', for each seed trains in a process of its own, "
-                f"which no object reaches; received {name!r}."
-            )
-        import_named(name, "callback")
     options = ["--env", env] if env else []
-    options += [part for name in callbacks for part in ("--callback", name)]
+    for what, names in (("callback", list(callbacks)), ("logger", list(loggers))):
+        for name in names:
+            if not isinstance(name, str):
+                raise ValueError(
+                    f"{what}s: expected 'module:Name', for each seed trains in a process of its "
+                    f"own, which no object reaches; received {name!r}."
+                )
+            if what == "callback" or name not in LOGGERS:
+                import_named(name, what)
+            options += [f"--{what}", name]
     return [*options, "--json"] if quiet else options
 
 
@@ -214,10 +223,9 @@ class _Relay(Stop):
     def __init__(self):
         super().__init__()
         self.children: list[subprocess.Popen] = []
-        self._heard.set()  # they see to themselves
 
     def _catch(self, number: int, _: Any) -> None:
-        self._signal = number
+        self.signal = number
         for child in list(self.children):
             child.send_signal(number)
 

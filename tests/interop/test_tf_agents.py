@@ -570,9 +570,10 @@ def test_every_preset_resolves():
 
 
 def test_the_agents_are_listed():
-    from rlzoo.cli import help
+    from rlzoo.cli.commands import _agents
 
-    assert all(help.about("agents", name) for name in bridge.AGENTS)
+    assert set(bridge.AGENTS) == set(extras.AGENTS)
+    assert set(extras.AGENTS) <= set(_agents())
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.env_doubles import ChainEnv
 
 
 def flat(**changes):
-    return config.flatten(resolve("dqn", "CartPole-v1", **changes))
+    return config.flatten(dataclasses.asdict(resolve("dqn", "CartPole-v1", **changes)))
 
 
 # Layers.
@@ -299,7 +299,7 @@ def test_a_written_configuration_repeats_the_run(tmp_path):
     assert resolve(file=tmp_path) == resolve(file=tmp_path / "config.yaml") == run
     assert config.load_run(tmp_path) == run
     assert yaml.safe_load(to_yaml(run))["agent"] == "reinforce"
-    json.dumps(config.flatten(run))
+    json.dumps(config.flatten(dataclasses.asdict(run)))
 
 
 def test_a_file_for_another_environment_and_agent(tmp_path):
@@ -403,10 +403,10 @@ def test_an_imported_environment_must_be_named_by_the_caller(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_configuration_is_a_small_regular_file(tmp_path):
     os.mkfifo(tmp_path / "config.yaml")
-    with pytest.raises(ValueError, match="found a pipe or device"):
+    with pytest.raises(ValueError, match="There is no file"):
         config.load_run(tmp_path)
     (tmp_path / "big.yaml").write_bytes(b"a" * 200_000)
-    with pytest.raises(ValueError, match="expected at most 100,000 bytes"):
+    with pytest.raises(ValueError, match="larger than"):
         resolve(file=tmp_path / "big.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"agent: \xff")
     with pytest.raises(ValueError, match="no UTF-8"):

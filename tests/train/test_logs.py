@@ -109,21 +109,11 @@ def test_rows_are_on_disk_after_seconds_and_after_flush(tmp_path, clock):
     log.close()
 
 
-def test_hparams(tmp_path):
-    config = {"learning_rate": 1e-3, "double": True, "sizes": [64, 64], "file": None, "n": 3}
-    with RunLog(tmp_path, 1000, quiet=True) as log:
-        log.scalars(1000, {"loss/q": 1.0})
-        log.hparams(config, {"final/mean_return": 480.0})
-    assert tensorboard(tmp_path, "final/mean_return") == [(1000, 480.0)]
-    from tensorboard.plugins.hparams import plugin_data_pb2
-
-    content = accumulated(tmp_path).summary_metadata["_hparams_/session_start_info"]
-    data = plugin_data_pb2.HParamsPluginData.FromString(content.plugin_data.content)
-    found = data.session_start_info.hparams
-    assert found["learning_rate"].number_value == 1e-3
-    assert found["double"].bool_value is True
-    assert found["sizes"].string_value == "[64, 64]"
-    assert found["n"].number_value == 3
+def test_the_mean_height_of_a_curve():
+    # (0 + 4) / 2 over 10 steps and (4 + 2) / 2 over 30: 20 + 90 = 110, over 40 steps.
+    assert logs.mean_height(np.array([[0, 0.0], [10, 4.0], [40, 2.0]])) == 110 / 40
+    assert logs.mean_height(np.array([[7, 3.0]])) == 3.0
+    assert np.isnan(logs.mean_height(np.empty((0, 2))))
 
 
 # --- resume ---

@@ -59,7 +59,7 @@ def check_same(run_dir: Path, other: Path) -> None:
 def test_the_folder_of_a_run(digits_run, digits):
     folder = digits_run.dir
     names = {"config.yaml", "metrics.csv", "curve.png", "confusion.png", "mistakes.png"}
-    names |= {"summary.json", "checkpoints"}
+    names |= {"summary.json", "checkpoints", "hparams"}
     found = {path.name for path in folder.iterdir() if not path.name.startswith("events.")}
     assert found == names
     config = yaml.safe_load((folder / "config.yaml").read_text())

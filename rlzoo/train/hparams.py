@@ -44,7 +44,8 @@ def write(
     scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in results.items()]
     # By way of bytes: TensorBoard's class for a summary may not be TensorFlow's.
     start = summary.session_start_pb(dict(settings), group_name=group).SerializeToString()
-    end = summary.session_end_pb(api_pb2.STATUS_SUCCESS).SerializeToString()
+    status = api_pb2.STATUS_SUCCESS  # pyright: ignore[reportAttributeAccessIssue]
+    end = summary.session_end_pb(status).SerializeToString()
     with tf.io.TFRecordWriter(str(path)) as file:
         file.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         for part in (Summary.FromString(start), Summary(value=scalars), Summary.FromString(end)):

@@ -163,7 +163,7 @@ class Loggers:
 
 
 def _make(given: Any) -> Logger:
-    logger = given
+    logger: Any = given
     if isinstance(given, str):
         if ":" not in given and given not in LOGGERS:
             raise ValueError(

@@ -118,7 +118,7 @@ _SECTIONS = {
     "transfer": "transfer",
 }
 _OPTIONS = tuple(  # what --set takes without a dot, beside hyperparameters
-    name for name in _FIELDS if name not in ("agent", "env", "env_kwargs", "agent_params")
+    name for name in _FIELDS if name not in ("agent", "env", "agent_params")
 )
 
 
@@ -141,6 +141,7 @@ def resolve(
     freeze: bool = False,
     unfreeze_after: int | None = None,
     torso_lr_scale: float | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
 ) -> RunConfig:
     """Returns the complete configuration of a run; `None` leaves a choice to the layer below.
 
@@ -163,6 +164,7 @@ def resolve(
         freeze: keep its weights as they are.
         unfreeze_after: keep them so for this many environment steps.
         torso_lr_scale: what to multiply the learning rate by for its weights.
+        hyperparameters: more overrides, given as keywords of Python.
 
     Raises:
         ValueError: for anything unknown, of the wrong type or out of range.
@@ -210,7 +212,7 @@ def resolve(
 
     layers = [preset_for(agent, name) if preset else {}, from_file]
     layers.append({key: value for key, value in flags.items() if value is not None})
-    layers += [_assign(key, value) for key, value in assignments(overrides)]
+    layers += [_assign(key, value) for key, value in assignments(overrides, hyperparameters)]
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = merge(merged, layer)

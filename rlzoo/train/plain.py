@@ -116,8 +116,26 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def assignments(overrides: Iterable[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Returns key and value of every `key=value` text, or of a mapping's items."""
+def assignments(
+    overrides: Iterable[str] | Mapping[str, Any], keywords: Mapping[str, Any] | None = None
+) -> list[tuple[str, Any]]:
+    """Returns key and value of every `key=value` text, or of a mapping's items.
+
+    Args:
+        overrides: the texts or the mapping.
+        keywords: others, given as keywords of Python; None leaves one out.
+
+    Raises:
+        ValueError: a text is no assignment, or one of the keywords is assigned as well.
+    """
+    pairs = [(key, value) for key, value in (keywords or {}).items() if value is not None]
+    assigned = _assigned(overrides)
+    for key in {key for key, _ in pairs} & {key for key, _ in assigned}:
+        raise ValueError(f"{key}: given both as a keyword and in overrides. Leave one out.")
+    return pairs + assigned
+
+
+def _assigned(overrides: Iterable[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
     if isinstance(overrides, Mapping):
         return [(str(key), value) for key, value in overrides.items()]
     pairs = []

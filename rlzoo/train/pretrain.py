@@ -89,8 +89,9 @@ def pretrain(
         ValueError: what was asked for, or the data, is unknown, wrong or does not fit together.
         Interrupted: Ctrl-C or SIGTERM, after saving.
     """
-    flags = {"torso": torso, "epochs": epochs, "seed": seed, **settings}
-    resolved = resolve(task, file=config, overrides=overrides, **flags)
+    flags = {"torso": torso, "epochs": epochs, "seed": seed}
+    given = dict(assignments(overrides, settings))
+    resolved = resolve(task, file=config, overrides=given, **flags)
     path = Path(run_dir) if run_dir is not None else _new_run_dir(resolved)
     try:
         with files.lock(path):

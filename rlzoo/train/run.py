@@ -90,6 +90,7 @@ def train(
     callbacks: Iterable[Any] = (),
     loggers: Iterable[Any] = (),
     quiet: bool = False,
+    **hyperparameters: Any,
 ) -> Run:
     """Trains an agent on a Gymnasium environment and returns the finished run.
 
@@ -116,12 +117,15 @@ def train(
         unfreeze_after: keep them so for this many environment steps.
         torso_lr_scale: what to multiply the learning rate by for them.
         until_return: stop when an evaluation's mean return reaches it.
-        overrides: settings such as {"learning_rate": 1e-3, "exploration.epsilon": 0.1}.
+        overrides: settings whose names are no keywords, such as {"exploration.epsilon": 0.1}; or
+            `key=value` texts, as after --set.
         callbacks: objects that the run calls on its way, see `rlzoo.train.callbacks.Callback`, or
             "module:Name" of such a class.
         loggers: where else the metrics go: "wandb", "mlflow", "trackio", "module:Name", or
             objects, see `rlzoo.train.loggers.Logger`.
         quiet: show nothing.
+        **hyperparameters: every other setting of the agent or the run, such as
+            `learning_rate=1e-3` or `eval_every=2_000`: `rlzoo list dqn`, `rlzoo list run`.
 
     Raises:
         ValueError: what was asked for is unknown, wrong or does not fit together.
@@ -145,6 +149,7 @@ def train(
         freeze=freeze,
         unfreeze_after=unfreeze_after,
         torso_lr_scale=torso_lr_scale,
+        hyperparameters=hyperparameters,
     )
     source = Source(
         env=env,

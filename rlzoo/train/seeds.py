@@ -5,6 +5,7 @@ So to start and to go on are the same, and no object crosses from one process to
 """
 
 import dataclasses
+import inspect
 import os
 import signal
 import subprocess
@@ -31,6 +32,10 @@ _SHARED = {  # of one machine, among several processes
     "TF_NUM_INTEROP_THREADS": "1",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
 }
+
+
+# What `resolve` takes, but for what has a place of its own here; all else is a hyperparameter.
+_FLAGS = inspect.signature(resolve).parameters.keys() - {"agent", "env", "seed", "file"}
 
 
 class SeedsFailed(Exception):
@@ -65,8 +70,8 @@ def train_seeds(
         callbacks: "module:Name" of each, for no object reaches the processes of the seeds.
         loggers: names, likewise.
         quiet: show nothing but errors.
-        **settings: `steps`, `exploration`, `torso`, `num_envs`, `vector`, `loop`, `preset`,
-            `until_return` and `overrides`, as for `rlzoo.train`.
+        **settings: whatever else `rlzoo.train` takes: `steps`, `exploration`, `torso`, `overrides`,
+            `learning_rate`, ...
 
     Raises:
         ValueError: what was asked for is wrong, or is an object that no configuration file holds.
@@ -76,7 +81,8 @@ def train_seeds(
     unique = sorted(set(seeds))
     if not unique:
         raise ValueError("seeds: expected at least one, such as range(5), received none.")
-    first = resolve(agent, env, file=config, seed=unique[0], **settings)
+    flags = {name: settings.pop(name) for name in _FLAGS & settings.keys()}
+    first = resolve(agent, env, file=config, seed=unique[0], **flags, hyperparameters=settings)
     if first.seed != unique[0]:
         raise ValueError("seed: expected either seeds or the setting seed, received both.")
     configs = {seed: dataclasses.replace(first, seed=seed) for seed in unique}

@@ -9,6 +9,7 @@ import gymnasium
 import pytest
 import yaml
 
+import rlzoo
 from rlzoo.exploration import EpsilonGreedy, Exploration, Softmax
 from rlzoo.ops.schedules import Linear
 from rlzoo.train import config
@@ -486,3 +487,47 @@ def test_fill_needs_what_has_no_default():
         fill(function, {})
     with pytest.raises(ValueError, match="Unknown setting seed"):
         fill(function, {"a": 1, "seed": 4})
+
+
+# Keywords of Python.
+
+
+def test_hyperparameters_are_keywords_too():
+    given = {"learning_rate": 0.25, "batch_size": 32, "eval_every": 77, "double_q": None}
+    got = flat(hyperparameters=given, overrides={"torso.sizes": [8]})
+    assert (got["agent_params.learning_rate"], got["agent_params.batch_size"]) == (0.25, 32)
+    assert got["eval_every"] == got["checkpoint_every"] == 77
+    assert got["agent_params.double_q"] == flat()["agent_params.double_q"]  # None: left as it is
+    frozen = resolve("dyna_q", "FrozenLake-v1", hyperparameters={"env_kwargs": {"map_name": "8x8"}})
+    assert frozen.env_kwargs == {"map_name": "8x8"}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"lr": 1e-3}, "Unknown setting lr. It is called 'learning_rate' here."),
+        ({"total_timesteps": 10}, "Unknown setting total_timesteps. It is called 'steps' here."),
+        ({"n_envs": 2}, "Unknown setting n_envs. It is called 'num_envs' here."),
+        ({"buffer_size": 10}, "It is called 'replay_capacity' here."),
+        ({"hidden": [8]}, "It is called 'torso.sizes' here."),
+        ({"epsilon": 0.1}, "It is called 'exploration.epsilon' here."),
+        ({"learning_rte": 1e-3}, "Did you mean 'learning_rate'"),
+        ({"file": "x.yaml"}, "Unknown setting file."),
+        ({"learning_rate": "fast"}, "learning_rate: expected a float, received 'fast'."),
+        (
+            {"learning_rate": 1e-3, "overrides": ["learning_rate=1"]},
+            "learning_rate: given both as a keyword and in overrides. Leave one out.",
+        ),
+        (
+            {"eval_every": 10, "overrides": {"eval_every": 10}},
+            "eval_every: given both as a keyword and in overrides. Leave one out.",
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_wrong_keywords_are_named(keywords, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        rlzoo.train("dqn", "CartPole-v1", run_dir=tmp_path / "run", **keywords)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        rlzoo.train_seeds("dqn", "CartPole-v1", seeds=[0], run_dir=tmp_path / "run", **keywords)
+    assert list(tmp_path.iterdir()) == []

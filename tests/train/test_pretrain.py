@@ -395,3 +395,10 @@ def test_every_task_makes_a_model_that_its_torso_fits(name):
     loss = problem.loss(problem.train.targets[:3], outputs)
     assert np.isfinite(float(loss))
     assert networks.is_recurrent(torso) <= problem.sequence
+
+
+def test_a_setting_given_twice_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match="delay: given both as a keyword and in overrides"):
+        rlzoo.pretrain("recall", delay=3, overrides={"delay": 3}, run_dir=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"Unknown setting lr. It is called 'learning_rate' here"):
+        rlzoo.pretrain("recall", lr=1e-3, run_dir=tmp_path / "run")

@@ -491,3 +491,20 @@ def test_nothing_is_written_outside_the_folder(run, tmp_path, monkeypatch):
     rlzoo.load(run.dir)
     rlzoo.evaluate(run.dir, episodes=1)
     assert os.listdir(tmp_path) == []
+
+
+def test_hyperparameters_are_keywords(tmp_path):
+    run = rlzoo.train(
+        "dyna_q",
+        "rlzoo/DynaMaze-v0",
+        steps=20,
+        learning_rate=0.5,
+        planning_steps=2,
+        eval_episodes=1,
+        loop="host",
+        run_dir=tmp_path / "run",
+        quiet=True,
+    )
+    assert run.config.agent_params["learning_rate"] == 0.5
+    assert run.config.agent_params["planning_steps"] == 2
+    assert run.config.eval_episodes == run.summary["episodes"] == 1

@@ -410,7 +410,7 @@ def test_a_configuration_is_a_small_regular_file(tmp_path):
     with pytest.raises(ValueError, match="larger than"):
         resolve(file=tmp_path / "big.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"agent: \xff")
-    with pytest.raises(ValueError, match="no UTF-8"):
+    with pytest.raises(ValueError, match="expected UTF-8 text"):
         resolve(file=tmp_path / "latin.yaml")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rlzoo.train import files, logs
+from rlzoo.train import curves, files, logs
 
 _DRAWS = 2_000  # of the bootstrap
 
@@ -37,9 +37,9 @@ def evaluation_curves(run_dirs: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]
     The steps are the first run's. Where those of another differ, as with agents that learn from
     whole episodes, its returns are interpolated linearly.
     """
-    curves = [logs.series(run_dir, "eval/return") for run_dir in run_dirs]
-    steps = curves[0][:, 0]
-    return steps, np.stack([np.interp(steps, *curve.T) for curve in curves], axis=-1)
+    found = [logs.series(run_dir, "eval/return") for run_dir in run_dirs]
+    steps = found[0][:, 0]
+    return steps, np.stack([np.interp(steps, *curve.T) for curve in found], axis=-1)
 
 
 def write(folder: Path, run_dirs: Mapping[int, Path]) -> dict[str, Any]:
@@ -59,23 +59,30 @@ def write(folder: Path, run_dirs: Mapping[int, Path]) -> dict[str, Any]:
             writer.writerow([int(step), *values])
 
     runs = [json.loads((path / "summary.json").read_text("utf-8")) for path in run_dirs.values()]
-    title = f"{runs[0]['agent']} on {runs[0]['env']}, seeds {', '.join(map(str, run_dirs))}"
-    axes = logs.returns_axes(title)
+    seeds = list(run_dirs)
+    axes = curves.returns_axes(curves.title(run_dirs[seeds[0]], seeds))
     for i, line in enumerate(returns.T):
         label = None if i else "evaluation of each seed"
-        axes.plot(steps, line, color="tab:blue", alpha=0.4, linewidth=0.8, label=label)
+        axes.plot(steps, line, color="tab:blue", alpha=0.4, linewidth=0.8, marker=".", label=label)
     axes.fill_between(
         steps, low, high, color="tab:orange", alpha=0.25, label="95 % bootstrap interval"
     )
-    axes.plot(steps, iqm, "o-", color="tab:orange", markersize=4, label="interquartile mean")
-    axes.legend(loc="best", framealpha=0.9)
-    logs.save_picture(axes, folder / "curve.png")
+    axes.plot(
+        steps,
+        iqm,
+        "o-",
+        color="tab:orange",
+        markersize=4,
+        clip_on=False,
+        label="interquartile mean",
+    )
+    curves.save(axes, folder / "curve.png")
 
     summary = {
         "run_dir": str(folder),
         "agent": runs[0]["agent"],
         "env": runs[0]["env"],
-        "seeds": list(run_dirs),
+        "seeds": seeds,
         "steps": max(run["steps"] for run in runs),
         "best": _figures([run["mean_return"] for run in runs]),
         "last": _figures([run["last_mean_return"] for run in runs]),

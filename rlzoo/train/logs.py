@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import yaml
 
 from rlzoo.train.files import replacing
 from rlzoo.train.loggers import Loggers
@@ -190,62 +189,6 @@ class RunLog:
         self._shown = (now, self._step, bool(self._recent))
 
 
-def draw_curve(run_dir: Path, title: str | None = None) -> Path:
-    """Draws the returns in `metrics.csv` against environment steps, to `curve.png`.
-
-    Args:
-        run_dir: the run's folder.
-        title: by default the agent and the environment in `config.yaml`.
-
-    Returns:
-        The picture's path.
-    """
-    run_dir = Path(run_dir)
-    train, mean, std = (
-        series(run_dir, tag) for tag in ("episode/return", "eval/return", "eval/return_std")
-    )
-    axes = returns_axes(_title(run_dir) if title is None else title)
-    if train.size:
-        axes.plot(*train.T, color="tab:blue", alpha=0.3, linewidth=1, label="training")
-        axes.plot(
-            train[:, 0], _smooth(train[:, 1]), color="tab:blue", linewidth=2.2,
-            label="training, smoothed",
-        )  # fmt: skip
-    if mean.size:
-        spread = dict(std)
-        axes.errorbar(
-            mean[:, 0], mean[:, 1], [spread.get(step, 0.0) for step in mean[:, 0]],
-            color="tab:orange", marker="o", markersize=5, linewidth=1.2, elinewidth=1, capsize=3,
-            label="evaluation, mean ± standard deviation",
-        )  # fmt: skip
-    if train.size or mean.size:
-        axes.legend(loc="best", framealpha=0.9)
-    else:
-        axes.text(0.5, 0.5, "no finished episode", ha="center", transform=axes.transAxes)
-    return save_picture(axes, run_dir / "curve.png")
-
-
-def returns_axes(title: str) -> Any:
-    """Returns empty axes for returns against environment steps."""
-    from matplotlib.figure import Figure  # slow to import, and only needed here
-
-    axes = Figure(figsize=(9, 5.6), dpi=100, layout="constrained").add_subplot()
-    axes.set_title(title, parse_math=False)
-    axes.set_xlabel("environment steps")
-    axes.set_ylabel("return of an episode")
-    axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
-
-
-def save_picture(axes: Any, path: Path) -> Path:
-    """Writes what is drawn to a PNG file, and returns its path."""
-    with replacing(path) as file:
-        axes.figure.savefig(file.buffer, format="png")
-    return path
-
-
 def series(run_dir: Path, tag: str) -> np.ndarray:
     """Returns the steps and values of a tag in a run's `metrics.csv`, `[points, 2]` float64."""
     path = Path(run_dir) / METRICS
@@ -304,25 +247,6 @@ def _cut_metrics(path: Path, last_step: int) -> None:
         writer.writerow(_COLUMNS)
         if path.exists():
             writer.writerows(row for row in _metric_rows(path) if int(row[0]) <= last_step)
-
-
-def _smooth(values: np.ndarray) -> np.ndarray:
-    """Returns the mean over a centred window, a tenth of the curve wide."""
-    width = max(1, len(values) // 20) * 2 + 1
-    kernel = np.ones(width)
-    known = np.isfinite(values)
-    total = np.convolve(np.where(known, values, 0.0), kernel, "full")
-    count = np.convolve(known.astype(float), kernel, "full")
-    middle = slice(width // 2, width // 2 + len(values))
-    return total[middle] / np.maximum(count[middle], 1)
-
-
-def _title(run_dir: Path) -> str:
-    config = run_dir / "config.yaml"
-    values = yaml.safe_load(config.read_text(encoding="utf-8")) if config.exists() else None
-    if isinstance(values, dict) and "agent" in values and "env" in values:
-        return f"{values['agent']} on {values['env']}"
-    return run_dir.name
 
 
 # --- TensorBoard ---

@@ -1,4 +1,4 @@
-"""Pictures of supervised runs: learning curves, confusion matrix, mistakes."""
+"""Pictures of supervised runs: confusion matrix, mistakes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,34 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from rlzoo.train.logs import save_picture, series
+from rlzoo.train.files import replacing
 
 _MISTAKES = (4, 6)  # rows and columns of images
-
-
-def draw_learning(run_dir: Path, title: str) -> Path:
-    """Draws what `metrics.csv` holds of a pretraining run, to `curve.png`."""
-    panels = [("loss", "loss")]
-    if series(run_dir, "accuracy/train").size:
-        panels.append(("accuracy", "accuracy"))
-    figure = _figure(4.6 * len(panels) + 0.6, 4.2)
-    figure.suptitle(title, parse_math=False)
-    axes: Any = None
-    for i, (tag, label) in enumerate(panels):
-        axes = figure.add_subplot(1, len(panels), i + 1)
-        for kind, color in (("train", "tab:blue"), ("validation", "tab:orange")):
-            points = series(run_dir, f"{tag}/{kind}")
-            if points.size:
-                axes.plot(*points.T, color=color, marker="o", markersize=3, label=kind)
-        shown = [y for line in axes.lines for y in line.get_ydata()]
-        if tag == "loss" and min(shown, default=0) > 0:
-            axes.set_yscale("log")
-        axes.set_xlabel("gradient steps")
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="best")
-    return save_picture(axes, run_dir / "curve.png")
 
 
 def draw_confusion(
@@ -65,7 +40,7 @@ def draw_confusion(
     axes.set_title(f"test set: {100 * accuracy:.2f} % right of {counts.sum():,}")
     axes.set_xlabel("the network's answer")
     axes.set_ylabel("truth")
-    return save_picture(axes, run_dir / "confusion.png")
+    return _save(axes.figure, run_dir / "confusion.png")
 
 
 def draw_mistakes(
@@ -102,7 +77,7 @@ def draw_mistakes(
             axes.set_title(
                 f"{classes[found[i]]} ({sure:.0f} %), is {classes[targets[i]]}", fontsize=9
             )
-    return save_picture(axes, run_dir / "mistakes.png")
+    return _save(axes.figure, run_dir / "mistakes.png")
 
 
 def confusion_matrix(targets: np.ndarray, found: np.ndarray, num_classes: int) -> np.ndarray:
@@ -121,3 +96,9 @@ def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure  # slow to import, and only needed here
 
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
+
+
+def _save(figure: Any, path: Path) -> Path:
+    with replacing(path) as file:
+        figure.savefig(file.buffer, format="png")
+    return path

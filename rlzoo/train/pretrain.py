@@ -20,7 +20,7 @@ import yaml
 from rlzoo import networks
 from rlzoo.networks import TORSOS
 from rlzoo.tasks import TASKS, Problem, Task
-from rlzoo.train import checkpoint, files, hparams, logs, pictures
+from rlzoo.train import checkpoint, curves, files, hparams, logs, pictures
 from rlzoo.train.build import assign, stream
 from rlzoo.train.config import filled, flatten, make_torso
 from rlzoo.train.plain import assignments, fill, load_yaml, merge, read_text, short, typed
@@ -417,7 +417,8 @@ class _Session:
         self.log.close()
         hparams.write(self.run_dir, f"pretraining on {self.config.name}", settings, results, step)
         logs.write_summary(self.run_dir, summary)
-        pictures.draw_learning(self.run_dir, f"{summary['torso']} on {summary['task']}")
+        title = f"{summary['torso']} on {summary['task']}, seed {summary['seed']}"
+        curves.draw_losses(self.run_dir, title)
         return summary
 
     def _batches(self) -> tf.data.Dataset:

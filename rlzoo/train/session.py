@@ -19,7 +19,7 @@ from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
 from rlzoo.envs.ports import PortedEnvs, make_ported_envs
 from rlzoo.exploration import Exploration
-from rlzoo.train import checkpoint, hparams, logs
+from rlzoo.train import checkpoint, curves, hparams, logs
 from rlzoo.train import evaluate as evaluation
 from rlzoo.train.build import (
     EVAL,
@@ -308,7 +308,7 @@ class Session:
         hparams.write(self.run_dir, name, settings(self.config), results, self.step)
         self.log.close()
         logs.write_summary(self.run_dir, summary)
-        logs.draw_curve(self.run_dir)
+        curves.draw_returns(self.run_dir)
         return summary
 
 

@@ -367,31 +367,53 @@ def section(name: str, result: dict, figures: dict) -> list[str]:
     return [*lines, ""]
 
 
+PICTURED = {  # how the picture names agents, environments and torsos
+    "dqn": "DQN",
+    "reinforce": "REINFORCE",
+    "catch_in_bytes": "Catch",
+    "digits": "conv, of MNIST",
+    "recall": "LSTM, of recall",
+    "foresight": "dense, of CartPole's next step",
+}
+
+
 def draw(found: dict, figures: dict) -> None:
     """Draws every case's curves: each seed thin, their mean thick."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     columns = 2 if len(found) > 1 else 1
     rows = -(-len(found) // columns)
-    figure = Figure(figsize=(6.2 * columns, 3.7 * rows), dpi=90, layout="constrained")
+    figure = Figure(figsize=(6.2 * columns, 3.9 * rows + 0.5), dpi=90, layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.08)
     for place, (name, result) in enumerate(found.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
+        last = 0
         for variant, seeds in result["rows"].items():
             curves = [np.array(row["curve"]) for row in seeds]
             for curve in curves:
                 axes.plot(*curve.T, color=COLORS[variant], alpha=0.25, linewidth=0.8)
+                last = max(last, curve[-1, 0])
             if curves:
                 length = min(map(len, curves))
                 mean = np.mean([curve[:length] for curve in curves], axis=0)
-                axes.plot(*mean.T, color=COLORS[variant], linewidth=2.2, label=variant)
+                axes.plot(*mean.T, color=COLORS[variant], linewidth=2.2)
         axes.axhline(figures[name]["scratch"]["target"], color="black", linestyle=":", linewidth=1)
-        axes.set_title(name)
+        agent = PICTURED[result["agent"]]
+        env = PICTURED.get(result["env"]) or result["env"].removeprefix("rlzoo/")
+        axes.set_title(f"{name}: {agent} on {env}\n(torso: {PICTURED[result['pretrained']]})")
         axes.set_xlabel("environment steps")
         axes.set_ylabel("return of an episode")
         axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
+        axes.set_xlim(0, last)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower right")
+    lines = [Line2D([], [], color=COLORS[variant], linewidth=2.2) for variant in VARIANTS]
+    lines += [Line2D([], [], color="black", alpha=0.4, linewidth=0.8)]
+    lines += [Line2D([], [], color="black", linestyle=":", linewidth=1)]
+    told = [f"{variant}, mean of the seeds" for variant in VARIANTS]
+    told += ["one seed", "90 % of the best mean"]
+    figure.legend(lines, told, loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(RESULTS.parent / "pretraining.png")
 
 

@@ -305,62 +305,7 @@ def test_importing_is_light():
     assert result.stdout == "set()\n", result.stderr
 
 
-# --- curve and summary ---
-
-
-def learned(run_dir, evaluations=True):
-    rng = np.random.default_rng(0)
-    with RunLog(run_dir, 50_000, quiet=True) as log:
-        for step in range(250, 50_001, 250):
-            log.episode(step, min(500.0, step / 80 * rng.uniform(0.3, 1.2)), 10)
-            log.scalars(step, {})
-            if evaluations and step % 5000 == 0:
-                log.evaluation(step, min(500.0, step / 80), 30.0, 20)
-
-
-def picture(path):
-    from matplotlib.image import imread
-
-    return imread(path)
-
-
-@pytest.mark.parametrize("evaluations", [True, False])
-def test_curve(tmp_path, evaluations):
-    (tmp_path / "config.yaml").write_text("agent: dqn\nenv: CartPole-v1\n")
-    learned(tmp_path, evaluations)
-    path = logs.draw_curve(tmp_path)
-    assert path == tmp_path / "curve.png"
-    image = picture(path)
-    assert image.shape[:2] == (560, 900)
-    blue = (image[..., 2] > 0.6) & (image[..., 0] < 0.2)
-    orange = (image[..., 0] > 0.9) & (image[..., 2] < 0.2)
-    height = np.array(
-        [rows.mean() if rows.size else np.nan for rows in map(np.flatnonzero, blue.T)]
-    )
-    assert np.nanmean(height[200:300]) > np.nanmean(height[700:800]) + 50  # it rises
-    assert orange.any() == evaluations
-    assert not list(tmp_path.glob(f"{files.TEMPORARY}*"))
-
-
-def test_curve_says_agent_and_environment(tmp_path):
-    assert logs._title(tmp_path) == tmp_path.name
-    (tmp_path / "config.yaml").write_text("agent: dqn\nenv: CartPole-v1\n")
-    assert logs._title(tmp_path) == "dqn on CartPole-v1"
-
-
-def test_curve_of_nothing(tmp_path):
-    assert picture(logs.draw_curve(tmp_path)).shape[:2] == (560, 900)
-    with RunLog(tmp_path, 10, quiet=True) as log:
-        log.evaluation(10, 1.0, 0.0, 1)
-    assert picture(logs.draw_curve(tmp_path, title="one $point$ only")).shape[:2] == (560, 900)
-
-
-def test_smoothing_keeps_a_constant_and_skips_gaps():
-    for length in (1, 2, 5, 100):
-        np.testing.assert_allclose(logs._smooth(np.full(length, 3.0)), 3.0)
-    values = np.full(100, 3.0)
-    values[[0, 50]] = np.nan
-    np.testing.assert_allclose(logs._smooth(values), 3.0)
+# --- summary ---
 
 
 def test_summary_is_strict_json(tmp_path):

@@ -46,25 +46,6 @@ def check_picture(path):
         return np.asarray(picture.convert("RGB")).astype(int)
 
 
-def write_metrics(folder, rows):
-    lines = ["step,wall_time,tag,value", *(f"{step},0,{tag},{value}" for step, tag, value in rows)]
-    (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
-
-
-@pytest.mark.parametrize("losses", [(2.0, 0.5), (0.0, 0.0), (-1.0, -2.0)])
-def test_learning_curves(losses, tmp_path):
-    """A logarithmic scale only where every loss has a logarithm."""
-    rows = [(i + 1, f"loss/{kind}", x) for kind in ("train", "validation") for i, x in
-            enumerate(losses)]  # fmt: skip
-    write_metrics(tmp_path, rows)
-    shown = check_picture(pictures.draw_learning(tmp_path, "a $title"))
-    blue = (shown[..., 2] > shown[..., 0] + 80).sum()
-    orange = (shown[..., 0] > shown[..., 2] + 150).sum()
-    assert blue > 50 and orange > 100
-    write_metrics(tmp_path, [*rows, (1, "accuracy/train", 0.5)])
-    assert check_picture(pictures.draw_learning(tmp_path, "two")).shape[1] > shown.shape[1]
-
-
 @pytest.mark.parametrize("classes", [list("ab\n$"), [str(i) for i in range(40)]])
 def test_the_picture_of_a_confusion(classes, tmp_path):
     targets = np.arange(80) % len(classes)

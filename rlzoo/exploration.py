@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from rlzoo.ops import losses, rng
 from rlzoo.ops.schedules import Schedule, as_schedule, is_rate, levels
+from rlzoo.tables import EXPLORATIONS as EXPLORATIONS
 from rlzoo.types import Chunk
 
 
@@ -71,7 +72,7 @@ class Greedy(Exploration):
 class EpsilonGreedy(Exploration):
     """With probability `epsilon` a uniformly random valid action, else the best one."""
 
-    epsilon: float | Schedule = 0.1
+    epsilon: float | Schedule = 0.1  # probability of a random action, 0..1
 
     def __post_init__(self):
         _check_range("EpsilonGreedy", "epsilon", self.epsilon, 0.0, 1.0)
@@ -91,7 +92,7 @@ class EpsilonGreedy(Exploration):
 class Softmax(Exploration):
     """Boltzmann exploration: probabilities proportional to exp(score / temperature)."""
 
-    temperature: float | Schedule = 1.0
+    temperature: float | Schedule = 1.0  # in units of the scores, >= 1e-6
 
     def __post_init__(self):
         _check_range("Softmax", "temperature", self.temperature, 1e-6, float("inf"))
@@ -111,8 +112,8 @@ class Softmax(Exploration):
 class EpsilonSoftmax(Exploration):
     """With probability `epsilon` a uniformly random valid action, else a Boltzmann one."""
 
-    epsilon: float | Schedule = 0.1
-    temperature: float | Schedule = 1.0
+    epsilon: float | Schedule = 0.1  # probability of a random action, 0..1
+    temperature: float | Schedule = 1.0  # in units of the scores, >= 1e-6
 
     def __post_init__(self):
         _check_range("EpsilonSoftmax", "epsilon", self.epsilon, 0.0, 1.0)
@@ -128,14 +129,6 @@ class EpsilonSoftmax(Exploration):
         """Returns the same in NumPy, as probabilities, for finite scores [N, A]."""
         softmax = Softmax.probabilities(scores, temperature)
         return epsilon / scores.shape[-1] + (1.0 - epsilon) * softmax
-
-
-EXPLORATIONS: dict[str, type[Exploration]] = {
-    "greedy": Greedy,
-    "epsilon_greedy": EpsilonGreedy,
-    "softmax": Softmax,
-    "epsilon_softmax": EpsilonSoftmax,
-}
 
 
 def choose(

@@ -1,5 +1,7 @@
 """Environments that tests can predict or break. Importable in worker processes."""
 
+import sys
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -79,7 +81,8 @@ class FaultyEnv(gymnasium.Env):
 
     Args:
         kind: "raise", "raise_reset", "nan_obs", "inf_obs", "nan_reward", "inf_reward",
-            "nan_reset" or "none".
+            "nan_reset", "sys_exit", "exit_reset", "broken_pipe", "bad_flag", "bad_info",
+            "bad_reward" or "none".
         at: the step of the episode, from 1, that fails.
         times: how many episodes may fail in one instance, None for all.
         only_seed: fail only in the episode reset with this seed, None for any.
@@ -103,9 +106,11 @@ class FaultyEnv(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.tag, self.time = seed, 0
-        if self.kind in ("raise_reset", "nan_reset") and self._fails(True):
+        if self.kind.endswith("_reset") and self._fails(True):
             if self.kind == "raise_reset":
                 raise EnvBrokeError(self.kind, 0)
+            if self.kind == "exit_reset":
+                sys.exit(0)
             return np.full(2, np.nan, np.float32), {}
         return np.zeros(2, np.float32), {}
 
@@ -116,6 +121,16 @@ class FaultyEnv(gymnasium.Env):
         if not self.kind.endswith("reset") and self._fails(self.time == self.at):
             if self.kind == "raise":
                 raise EnvBrokeError(self.kind, self.time)
+            if self.kind == "sys_exit":
+                sys.exit(0)
+            if self.kind == "broken_pipe":
+                raise BrokenPipeError(32, "Broken pipe")
+            if self.kind == "bad_flag":
+                return obs, reward, "no", False, {}
+            if self.kind == "bad_info":
+                return obs, reward, False, False, None
+            if self.kind == "bad_reward":
+                return obs, "1", False, False, {}
             bad = np.nan if self.kind.startswith("nan") else np.inf
             if self.kind.endswith("obs"):
                 obs[1] = bad
@@ -166,3 +181,7 @@ class ChainEnv(gymnasium.Env):
             over and self.end == "truncate",
             {},
         )
+
+
+if "Faulty-v0" not in gymnasium.registry:
+    gymnasium.register("Faulty-v0", "tests.env_doubles:FaultyEnv")

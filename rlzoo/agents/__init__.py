@@ -1,18 +1,12 @@
-"""The agents, by name. Adding one is a file and a line in `AGENTS`."""
+"""The agents. Adding one is a file and a line in `rlzoo.tables.AGENTS`."""
 
 from rlzoo.agents.base import Agent
 from rlzoo.agents.deep_dyna_q import DeepDynaQ
 from rlzoo.agents.dqn import DQN
 from rlzoo.agents.reinforce import REINFORCE
 from rlzoo.agents.tabular_dyna_q import TabularDynaQ
+from rlzoo.tables import AGENTS, BRIDGED
 from rlzoo.types import EnvSpec, nearest
-
-# An agent that differs by the kind of observation is a dict of classes.
-AGENTS: dict[str, type | dict[str, type]] = {
-    "dqn": DQN,
-    "reinforce": REINFORCE,
-    "dyna_q": {"discrete": TabularDynaQ, "box": DeepDynaQ},
-}
 
 
 def agent_class(name: str, spec: EnvSpec) -> type:
@@ -22,7 +16,7 @@ def agent_class(name: str, spec: EnvSpec) -> type:
         ValueError: no agent has this name, or it does not take such actions.
     """
     if name not in AGENTS:
-        raise ValueError(f"Unknown agent {name!r}. {nearest(name, AGENTS)}")
+        raise ValueError(f"Unknown agent {name!r}. {nearest(name, [*AGENTS, *BRIDGED])}")
     entry = AGENTS[name]
     if isinstance(entry, dict):
         entry = entry["box" if spec.num_states is None else "discrete"]

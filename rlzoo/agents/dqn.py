@@ -47,7 +47,7 @@ class DQNConfig:
     target_update_rate: float = 1.0  # 1 copies the network, less moves the target by that share
     double_q: bool = False  # choose the successor's action with the online network
     dueling: bool = False  # value and advantage heads
-    loss: Literal["huber", "squared"] = "huber"
+    loss: Literal["huber", "squared"] = "huber"  # of the TD error
     max_grad_norm: float = 10.0  # clips the norm of the gradient
 
     def __post_init__(self):

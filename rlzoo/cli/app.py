@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlzoo.cli.parser import parse
-from rlzoo.cli.streams import redirected
+from rlzoo.cli.streams import outliving_readers, redirected
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
@@ -27,28 +27,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     command = commands.COMMANDS[args.command]
     as_json = getattr(args, "json", False)
-    try:
-        if as_json:
-            with redirected(1, 2), contextlib.redirect_stdout(sys.stderr):
+    with outliving_readers():
+        try:
+            if as_json:
+                with redirected(1, 2), contextlib.redirect_stdout(sys.stderr):
+                    result = command(args)
+                print(json.dumps(_plain(result), allow_nan=False))
+            else:
                 result = command(args)
-            print(json.dumps(_plain(result), allow_nan=False))
-        else:
-            result = command(args)
-            commands.show(args.command, result)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of a pipe left: `rlzoo list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except BaseException as error:
-        return _report(error)
+                commands.show(args.command, result)
+            sys.stdout.flush()
+        except BaseException as error:
+            return _report(error)
     return 0 if result.get("ok", True) else 2
 
 
 def _report(error: BaseException) -> int:
     """Tells what went wrong and returns the exit code."""
-    if isinstance(error, SystemExit):
-        raise error
-    code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", None)
+    interrupted = 130 if isinstance(error, KeyboardInterrupt) else None
+    code = getattr(error, "exit_code", interrupted)
     if isinstance(code, int):
         _say(str(error) or "interrupted.")
         return code

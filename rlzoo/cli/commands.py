@@ -4,15 +4,15 @@ The heavy imports are inside, so that every command pays only for what it uses.
 """
 
 import argparse
-import sys
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlzoo.cli.parser import KINDS
+from rlzoo.cli import help
 from rlzoo.cli.streams import import_tensorflow
 from rlzoo.interop import extras
-from rlzoo.interop.extras import AGENTS as TF_AGENTS
 from rlzoo.types import nearest
 
 
@@ -23,6 +23,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             "train expects an agent and an environment, such as: rlzoo train dqn CartPole-v1 "
             "(or --config FILE)."
         )
+    _check_keys(args.overrides, args.agent)
     _import_for(args.agent or _configured_agent(args.config))
     from rlzoo.train import run, seeds
 
@@ -53,6 +54,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
 
 def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     """Trains a torso on a supervised task, and returns the run's summary."""
+    _check_keys(args.overrides, args.task)
     import_tensorflow()
     from rlzoo.train import pretrain
 
@@ -82,7 +84,7 @@ def predict(args: argparse.Namespace) -> dict[str, Any]:
 
 def resume(args: argparse.Namespace) -> dict[str, Any]:
     """Goes on with a run, or with every seed in a folder, and returns the summary."""
-    several = sorted(Path(args.run).glob("s*/config.yaml"))
+    several = sorted(Path(args.run).glob("s*/config.yaml")) if os.path.isdir(args.run) else []
     if not several:
         _check_run(args.run)
     _import_for(_configured_agent(several[0] if several else args.run))
@@ -140,19 +142,14 @@ def record(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def list_tables(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns the tables: each name with a line about it."""
-    if args.kind is not None and args.kind not in KINDS:
-        raise ValueError(f"Unknown kind {args.kind!r}. {nearest(args.kind, KINDS)}")
-    if args.kind != "envs":
-        import_tensorflow()
-    tables = {
-        "agents": _agents,
-        "envs": _envs,
-        "torsos": _torsos,
-        "explorations": _explorations,
-        "tasks": _tasks,
-    }
-    return {kind: tables[kind]() for kind in ([args.kind] if args.kind else KINDS)}
+    """Returns the tables, each name with a line about it; or every setting of one thing."""
+    name = args.name
+    if settings := help.entries(name or ""):
+        rows = {key: [s._asdict() for s in found] for key, found in settings.items()}
+        return {"name": name, "settings": rows}
+    if name is not None and name not in help.TABLES:
+        raise ValueError(f"Unknown name {name!r}. {nearest(name, [*help.TABLES, *help.names()])}")
+    return {kind: _listed(kind) for kind in ([name] if name else help.TABLES)}
 
 
 def check(args: argparse.Namespace) -> dict[str, Any]:
@@ -189,7 +186,7 @@ def show(command: str, result: dict[str, Any]) -> None:
         for name, prefix in (("best", ""), ("last", "last_")):
             if f"{prefix}mean_return" in result:
                 print(f"{name:>4}: {_returns(result, prefix)}")
-        if stopped_by := result["stopped_by"]:
+        if stopped_by := result.get("stopped_by"):
             print(f"Stopped by {stopped_by} at step {result['steps']:,}.")
         print(f"Results in {run_dir}. See how it went, and evaluate it again:")
         print(f"  tensorboard --logdir {_runs_dir(run_dir)}")
@@ -202,11 +199,15 @@ def show(command: str, result: dict[str, Any]) -> None:
         count = len(result["problems"]) or "no"
         heading = f"{result['env']}: {count} problem{'s' if count != 1 else ''}"
         print("\n- ".join([heading, *result["problems"]]))
+    elif "settings" in result:
+        for heading, rows in result["settings"].items():
+            print(heading)
+            print(help.table(help.Setting(**row) for row in rows) or "  no settings")
     else:
         for kind, table in result.items():
             print(f"{kind}:")
-            for name, about in table.items():
-                print(f"  {name:<22} {about}".rstrip())
+            print(help.table(help.Setting(name, "", about) for name, about in table.items()))
+        print("Every setting of one of them, or of a run: rlzoo list NAME, rlzoo list run")
 
 
 def _show_seeds(result: dict[str, Any]) -> None:
@@ -252,10 +253,19 @@ def _outcome(result: Any) -> dict[str, Any]:
 
 def _check_run(run: str) -> None:
     """Refuses what is no run folder, before anything heavy is imported."""
-    if not (Path(run) / "config.yaml").is_file():
+    if not os.path.isfile(Path(run, "config.yaml")):
         runs = sorted(Path("runs").glob("**/config.yaml"), key=lambda path: path.stat().st_mtime)
         hint = f" The newest in ./runs is {runs[-1].parent}." if runs else ""
         raise ValueError(f"{run} is not the folder of a run: it has no config.yaml.{hint}")
+
+
+def _check_keys(overrides: Sequence[str], name: str | None) -> None:
+    """Refuses a --set of what no agent or task of this name has, before anything heavy."""
+    known = help.keys(name) if name else []
+    for text in overrides if known else ():
+        key = text.partition("=")[0].strip()
+        if "." not in key and key not in (also := [*known, "seed", *help.keys(help.RUN)]):
+            raise ValueError(f"Unknown setting {key}. {nearest(key, also)}")
 
 
 def _configured_agent(run: str | Path | None) -> str | None:
@@ -265,7 +275,7 @@ def _configured_agent(run: str | Path | None) -> str | None:
     if run is None:
         return None
     path = Path(run)
-    values = load_yaml(read_text(path / "config.yaml" if path.is_dir() else path), str(path))
+    values = load_yaml(read_text(path / "config.yaml" if os.path.isdir(path) else path), str(path))
     return values.get("agent") if isinstance(values, dict) else None
 
 
@@ -281,54 +291,21 @@ def _import_for(agent: Any) -> None:
         tf_agents.register()
 
 
-def _agents() -> dict[str, str]:
-    from rlzoo.agents import AGENTS
+def _listed(kind: str) -> dict[str, str]:
+    """Returns the names of a table with a line about each, and what is tuned."""
     from rlzoo.train.config import presets
 
-    shipped = presets()
-    modules = {name: sys.modules[_one(entry).__module__] for name, entry in AGENTS.items()}
-    docs = {name: (module.__doc__ or "").strip() for name, module in modules.items()} | TF_AGENTS
-    return {name: _about(doc, shipped.get(name, ())) for name, doc in docs.items()}
-
-
-def _envs() -> dict[str, str]:
-    from rlzoo.envs import ENVS
-    from rlzoo.train.config import presets
-
-    tuned: dict[str, list] = {name: [] for name in ENVS}
-    for agent, envs in presets().items():
-        for env in envs:
-            tuned.setdefault(env, []).append(agent)
-    table = {
-        env: f"preset for {', '.join(agents)}" if agents else "" for env, agents in tuned.items()
-    }
-    return {**table, "...": "any Gymnasium id, or module:Env-v0"}
-
-
-def _torsos() -> dict[str, str]:
-    from rlzoo.networks import TORSOS
-
-    return {name: _about(torso.__doc__) for name, torso in TORSOS.items()}
-
-
-def _explorations() -> dict[str, str]:
-    from rlzoo.exploration import EXPLORATIONS
-
-    return {name: _about(strategy.__doc__) for name, strategy in EXPLORATIONS.items()}
-
-
-def _tasks() -> dict[str, str]:
-    from rlzoo.tasks import TASKS
-
-    return {name: _about(task.__doc__) for name, task in TASKS.items()}
-
-
-def _one(entry: Any) -> Any:
-    """Returns a class of an AGENTS entry, which may hold one per kind of observations."""
-    return next(iter(entry.values())) if isinstance(entry, dict) else entry
-
-
-def _about(doc: str | None, presets: tuple[str, ...] = ()) -> str:
-    """Returns the first line of a docstring, and what is tuned."""
-    first = (doc or "").strip().split("\n")[0]
-    return f"{first} Presets: {', '.join(presets)}." if presets else first
+    tuned = presets()
+    lines = {name: help.about(kind, name) for name in help.TABLES[kind]}
+    if kind == "agents":
+        return {
+            name: f"{line} Presets: {', '.join(tuned[name])}." if name in tuned else line
+            for name, line in lines.items()
+        }
+    if kind == "envs":
+        lines |= {env: "" for envs in tuned.values() for env in envs if env not in lines}
+        for env, line in lines.items():
+            agents = [agent for agent, envs in tuned.items() if env in envs]
+            lines[env] = f"{line} Preset for {', '.join(agents)}.".strip() if agents else line
+        lines["..."] = "Any Gymnasium id, or module:Env-v0."
+    return lines

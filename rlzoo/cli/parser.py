@@ -4,10 +4,12 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
-from rlzoo.types import nearest
+from rlzoo import tables
+from rlzoo.cli import help
+from rlzoo.types import ALIASES, nearest
 
-KINDS = ("agents", "envs", "torsos", "explorations", "tasks")
 _MOST_SEEDS = 1_000
 
 _EXAMPLES = """\
@@ -22,6 +24,18 @@ examples:
 """
 
 
+_FILE = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # what completes, as shtab has it
+_FOLDER = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"}
+
+
+class _Suggested(tuple):
+    """Names that a shell completes; others are taken too."""
+
+    def __contains__(self, name):
+        """Tells that any name will do."""
+        return True
+
+
 class _Parser(argparse.ArgumentParser):
     """Answers a bad command line with one line."""
 
@@ -29,6 +43,10 @@ class _Parser(argparse.ArgumentParser):
         """Prints what is wrong and leaves with exit code 2."""
         sys.stderr.write(f"rlzoo: error: {message} (see {self.prog} --help)\n")
         self.exit(2)
+
+    def flags(self):
+        """Returns every flag."""
+        return list(self._option_string_actions)
 
     def _check_value(self, action, value):
         if action.choices is not None and value not in action.choices:
@@ -44,9 +62,28 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     # argparse takes optional positionals in one go: `train dqn --seed 1 CartPole-v1` leaves ENV.
     if args.command == "train" and len(rest) == 1 and rest[0][:1] != "-" and args.env is None:
         args.env, rest = rest[0], []
+    if args.command is None:
+        parser.print_help()
+        parser.exit()
     if rest:
-        parser.error(f"unknown {' '.join(rest)!r}")
+        args.parser.error(_unknown(rest, args))
     return args
+
+
+def _unknown(rest: Sequence[str], args: argparse.Namespace) -> str:
+    """Says what to do about arguments that nobody knows."""
+    flag = next((text.partition("=")[0] for text in rest if text[:2] == "--"), None)
+    if flag is None:
+        return f"unknown {' '.join(rest)!r}"
+    key = flag[2:].replace("-", "_")
+    key = ALIASES.get(key.lower(), key)
+    flags = [known for known in args.parser.flags() if known[:2] == "--"]
+    if (own := f"--{key.replace('_', '-')}") in flags:
+        return f"unknown {flag!r}. It is called {own} here."
+    name = getattr(args, "agent", None) or getattr(args, "task", None)
+    if name and ("." in key or key in (*help.keys(name), *help.keys(help.RUN))):
+        return f"unknown {flag!r}. That is a setting: --set {key}=VALUE"
+    return f"unknown {flag!r}. {nearest(flag, flags)}"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,16 +95,19 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.add_argument("--print-completion", action=_Completion)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, summary: str, more: str = "") -> argparse.ArgumentParser:
-        return commands.add_parser(
+        made = commands.add_parser(
             name,
             help=summary,
             description=f"{summary}\n\n{textwrap.dedent(more)}".strip(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        made.set_defaults(parser=made)
+        return made
 
     train = command(
         "train",
@@ -83,10 +123,14 @@ def build_parser() -> argparse.ArgumentParser:
           --set env.is_slippery=false          an argument of the environment
         """,
     )
-    train.add_argument("agent", nargs="?", metavar="AGENT", help="see `rlzoo list agents`")
     train.add_argument(
-        "env", nargs="?", metavar="ENV", help="a Gymnasium id, or module:Env-v0 to import it from"
+        "agent",
+        nargs="?",
+        metavar="AGENT",
+        choices=(*tables.AGENTS, *tables.BRIDGED),
+        help="see `rlzoo list agents`",
     )
+    _add_env(train, "env", nargs="?", help="a Gymnasium id, or module:Env-v0 to import it from")
     train.add_argument("--steps", type=_count, metavar="N", help="environment steps in all")
     seed = train.add_mutually_exclusive_group()
     seed.add_argument("--seed", type=_count, metavar="S", help="seed of the run (default 0)")
@@ -95,13 +139,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--num-envs", type=_count, metavar="N", help="environments side by side")
     train.add_argument(
-        "--vector", metavar="sync|async", help="step them in this process, or in one process each"
+        "--vector",
+        metavar="sync|async",
+        choices=("sync", "async"),
+        help="step them in this process, or in one process each",
     )
-    train.add_argument("--exploration", metavar="NAME", help="see `rlzoo list explorations`")
-    train.add_argument("--torso", metavar="NAME", help="see `rlzoo list torsos`")
+    train.add_argument(
+        "--exploration",
+        metavar="NAME",
+        choices=tuple(tables.EXPLORATIONS),
+        help="see `rlzoo list explorations`",
+    )
+    _add_torso(train)
     train.add_argument(
         "--torso-from", metavar="RUN", help="start from the torso of this run, as pretrain makes"
-    )
+    ).complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
     train.add_argument("--freeze", action="store_true", help="keep the weights of that torso")
     train.add_argument(
         "--unfreeze-after", type=_count, metavar="N", help="keep them for this many steps"
@@ -110,10 +162,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--torso-lr-scale", type=float, metavar="X", help="their share of the learning rate"
     )
     _add_set(train)
-    train.add_argument("--config", metavar="FILE", help="a config.yaml, or the folder of a run")
+    _add_config(train)
     train.add_argument("--no-preset", action="store_true", help="start from the plain defaults")
-    train.add_argument("--run-dir", metavar="DIR", help="default: runs/ENV/AGENT/DATE-TIME-sSEED")
-    train.add_argument("--loop", metavar="auto|host|graph", help="training loop (default auto)")
+    _add_run_dir(train, "runs/ENV/AGENT/DATE-TIME-sSEED")
+    train.add_argument(
+        "--loop",
+        metavar="auto|host|graph",
+        choices=("auto", "host", "graph"),
+        help="training loop (default auto)",
+    )
     _add_until_return(train)
     _add_hooks(train)
     _add_json(train)
@@ -128,18 +185,24 @@ def build_parser() -> argparse.ArgumentParser:
           --set torso.units=128           of the torso
         """,
     )
-    pretrain.add_argument("task", nargs="?", metavar="TASK", help="see `rlzoo list tasks`")
-    pretrain.add_argument("--torso", metavar="NAME", help="see `rlzoo list torsos`")
+    pretrain.add_argument(
+        "task",
+        nargs="?",
+        metavar="TASK",
+        choices=tuple(tables.TASKS),
+        help="see `rlzoo list tasks`",
+    )
+    _add_torso(pretrain)
     pretrain.add_argument("--epochs", type=_count, metavar="N", help="at most")
     pretrain.add_argument("--seed", type=_count, metavar="S", help="seed of the run (default 0)")
-    pretrain.add_argument("--data", metavar="FILE", help="your data, where the task takes any")
+    _add_file(pretrain, "--data", metavar="FILE", help="your data, where the task takes any")
     pretrain.add_argument(
         "--download", action="store_true", help="fetch the whole data set (mnist, by Keras)"
     )
-    pretrain.add_argument("--env", metavar="ENV", help="to gather observations in")
+    _add_env(pretrain, "--env", help="to gather observations in")
     _add_set(pretrain)
-    pretrain.add_argument("--config", metavar="FILE", help="a config.yaml, or the folder of a run")
-    pretrain.add_argument("--run-dir", metavar="DIR", help="default: runs/pretrain/TASK/DATE-sSEED")
+    _add_config(pretrain)
+    _add_run_dir(pretrain, "runs/pretrain/TASK/DATE-TIME-sSEED")
     _add_json(pretrain)
 
     predict = command(
@@ -148,7 +211,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Pictures of any size, in colour or grey, dark on light or light on dark.",
     )
     _add_run(predict)
-    predict.add_argument("files", nargs="+", metavar="FILE", help="a picture: PNG, JPEG, GIF, BMP")
+    _add_file(predict, "files", nargs="+", metavar="FILE", help="a picture: PNG, JPEG, GIF or BMP")
     _add_json(predict)
 
     resume = command(
@@ -162,12 +225,12 @@ def build_parser() -> argparse.ArgumentParser:
     resume.add_argument("--epochs", type=_count, metavar="N", help="the same, of pretraining")
     _add_until_return(resume)
     _add_hooks(resume)
-    resume.add_argument("--env", metavar="ID", help="needed if the run's environment is module:ID")
+    _add_env(resume, "--env", help="needed if the run's environment is module:Env-v0")
     _add_json(resume)
 
     evaluate = command("evaluate", "Evaluate a run's best agent, greedily, on fresh environments.")
     _add_run(evaluate)
-    evaluate.add_argument("--env", metavar="ID", help="another environment to evaluate in")
+    _add_env(evaluate, "--env", help="another environment to evaluate in")
     evaluate.add_argument("--episodes", type=_count, default=20, metavar="N", help="default 20")
     evaluate.add_argument("--seed", type=_count, metavar="S", help="seed of the environments")
     _add_json(evaluate)
@@ -177,22 +240,64 @@ def build_parser() -> argparse.ArgumentParser:
     record.add_argument(
         "-o", "--output", metavar="FILE", help="FILE.gif or FILE.mp4 (default RUN/episode.gif)"
     )
-    record.add_argument("--env", metavar="ID", help="another environment to record")
+    _add_env(record, "--env", help="another environment to record")
     record.add_argument("--seed", type=_count, metavar="S", help="seed of the environment")
     _add_json(record)
 
-    listing = command("list", "List what can be trained, and with what.")
-    listing.add_argument("kind", nargs="?", metavar="KIND", help=f"one of {', '.join(KINDS)}")
+    listing = command(
+        "list",
+        "List what can be trained, and with what; or every setting of one of them.",
+        """\
+          rlzoo list                  everything, with a line about each
+          rlzoo list torsos           agents, envs, torsos, explorations, schedules
+                                      or tasks
+          rlzoo list dqn              every setting of one of them: meaning, range
+                                      and default
+          rlzoo list run              every option of a run
+        """,
+    )
+    listing.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        choices=_Suggested((*help.TABLES, *help.names())),
+        help="of a kind, or of one thing",
+    )
     _add_json(listing)
 
     check = command("check-env", "Check that an environment keeps Gymnasium's rules.")
-    check.add_argument("env", metavar="ENV", help="a Gymnasium id, or module:Env-v0")
+    _add_env(check, "env", help="a Gymnasium id, or module:Env-v0")
     _add_json(check)
     return parser
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the folder of a run")
+    action = parser.add_argument("run", metavar="RUN", help="the folder of a run")
+    action.complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _add_file(parser: argparse.ArgumentParser, name: str, **settings: Any) -> None:
+    action = parser.add_argument(name, **settings)
+    action.complete = _FILE  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _add_env(parser: argparse.ArgumentParser, name: str, **settings: Any) -> None:
+    parser.add_argument(name, metavar="ENV", choices=_Suggested(tables.ENVS), **settings)
+
+
+def _add_torso(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--torso", metavar="NAME", choices=tuple(tables.TORSOS), help="see `rlzoo list torsos`"
+    )
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser, "--config", metavar="FILE", help="a config.yaml, or the folder of a run")
+
+
+def _add_run_dir(parser: argparse.ArgumentParser, default: str) -> None:
+    action = parser.add_argument("--run-dir", metavar="DIR", help=f"default: {default}")
+    action.complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:
@@ -273,4 +378,21 @@ class _Version(argparse.Action):
         from importlib.metadata import version
 
         print(f"rlzoo {version('rlzoo-tf')}")
+        parser.exit()
+
+
+class _Completion(argparse.Action):
+    """Prints what a shell is to run so that it completes what is typed."""
+
+    def __init__(self, option_strings, dest, **kwargs):
+        shells = ("bash", "zsh")
+        about = 'print completion for a shell; in bash: eval "$(rlzoo --print-completion bash)"'
+        super().__init__(
+            option_strings, dest, choices=shells, metavar="bash|zsh", help=about, **kwargs
+        )
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        import shtab
+
+        print(shtab.complete(parser, str(values)))
         parser.exit()

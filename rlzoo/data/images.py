@@ -3,33 +3,31 @@
 Whatever a file says of its size is checked before that much is read or decompressed.
 """
 
+import contextlib
 import functools
 import gzip
 import importlib.resources
 import io
 import math
+import os
 import struct
 import zipfile
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from rlzoo.data.files import MAX_BYTES, read_bytes
+from rlzoo.data.files import MAX_BYTES, read_bytes, shown
 
 _SIDE = 28
 _CLASSES = 10
 _MAX_IMAGES = 100_000  # in one array
 _MAX_HEADER = 4096
 _MAX_MEMBERS = 64  # of an npz file
+_PIECE = 1_000_000  # values that are looked at in one go
 _IMAGES_MAGIC, _LABELS_MAGIC = 0x803, 0x801  # bytes in 3 dimensions, in 1
 _SETS = {"train": "train", "test": "t10k"}  # as npz files name them, as idx files do
-
-_DAMAGE = (  # what zipfile, gzip and zlib raise on damaged content
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-    *(EOFError, OSError, RuntimeError, UnicodeDecodeError),
-)
 
 
 class Images(NamedTuple):
@@ -81,7 +79,7 @@ def load_digits(path: str | Path) -> tuple[Images, Images]:
         ValueError: a file or array is missing, damaged, too big, or not what it should be.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         arrays = {
             f"{kind}_{name}": _idx(path, f"{file}-{word}", magic)
             for name, file in _SETS.items()
@@ -92,7 +90,9 @@ def load_digits(path: str | Path) -> tuple[Images, Images]:
         }
     else:
         arrays = _npz(path, [f"{kind}_{name}" for name in _SETS for kind in "xy"])
-    train, test = (_checked(arrays[f"x_{s}"], arrays[f"y_{s}"], f"{path}, {s}") for s in _SETS)
+    train, test = (
+        _checked(arrays[f"x_{s}"], arrays[f"y_{s}"], f"{shown(path)}, {s}") for s in _SETS
+    )
     return train, test
 
 
@@ -152,9 +152,20 @@ def _check_array(shape: tuple[int, ...], dtype: np.dtype, is_images: bool, where
         raise ValueError(f"{where}: expected 1 to {_MAX_IMAGES:,} of them, found {count:,}.")
 
 
+@contextlib.contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """Makes whatever a library raises over damaged content a `ValueError`, in one line."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{where} is damaged, or of another kind ({reason}).") from None
+
+
 def _read_exactly(stream: IO[bytes], size: int, where: str) -> bytes:
     """Returns the rest of a stream, which has to be so long; never reads much more."""
-    content = stream.read(size + 1)
+    with _reading(where):
+        content = stream.read(size + 1)
     if len(content) != size:
         found = f"only {len(content):,}: it is truncated" if len(content) < size else "more"
         raise ValueError(f"{where}: expected {size:,} bytes of values, found {found}.")
@@ -165,15 +176,12 @@ def _read_exactly(stream: IO[bytes], size: int, where: str) -> bytes:
 
 
 def _npz(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    content = read_bytes(path)
+    content, where = read_bytes(path), shown(path)
     if content.count(b"PK\x01\x02") > _MAX_MEMBERS:  # before zipfile makes an object of each
-        raise ValueError(f"{path}: expected the arrays {', '.join(names)}, found a lot more.")
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return {name: _npy(archive, name, f"{path}, {name}") for name in names}
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} is no npz file, or damaged ({reason}).") from None
+        raise ValueError(f"{where}: expected the arrays {', '.join(names)}, found a lot more.")
+    with _reading(where):
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    return {name: _npy(archive, name, f"{where}, {name}") for name in names}
 
 
 def _npy(archive: zipfile.ZipFile, name: str, where: str) -> np.ndarray:
@@ -185,22 +193,21 @@ def _npy(archive: zipfile.ZipFile, name: str, where: str) -> np.ndarray:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         # zipfile decompresses the other kinds without a limit.
         raise ValueError(f"{where}: unknown compression. Save it with numpy.savez_compressed.")
-    with archive.open(info) as stream:
-        try:
-            if np.lib.format.read_magic(stream) != (1, 0):
-                raise ValueError("unknown version")
-            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(
-                stream, max_header_size=_MAX_HEADER
-            )
-            if any(size < 0 for size in shape):
-                raise ValueError(f"shape {shape}")
-        except Exception as error:  # whatever a hostile header makes NumPy's parser raise
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{where} is no plain array ({reason}).") from None
-        order: Any = "F" if by_columns else "C"
+    with _reading(where):
+        stream = archive.open(info)
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):
+            raise ValueError(f"unknown version {version}")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(
+            stream, max_header_size=_MAX_HEADER
+        )
+        if any(type(size) is not int or size < 0 for size in shape):  # True is an int to NumPy
+            raise ValueError(f"shape {shape}")
+    order: Any = "F" if by_columns else "C"
+    if dtype.kind == "f":
         _refuse_nan(stream, shape, dtype, order, where)
-        _check_array(shape, dtype, name.startswith("x"), where)
-        values = _read_exactly(stream, math.prod(shape) * dtype.itemsize, where)
+    _check_array(shape, dtype, name.startswith("x"), where)
+    values = _read_exactly(stream, math.prod(shape) * dtype.itemsize, where)
     return np.frombuffer(values, dtype).reshape(shape, order=order)
 
 
@@ -208,16 +215,17 @@ def _refuse_nan(
     stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, order: Any, where: str
 ) -> None:
     """Says so where floats hold NaN, which is worse news than that they are floats."""
-    size = math.prod(shape) * dtype.itemsize
-    if dtype.kind == "f" and 0 < size <= MAX_BYTES:
-        values = np.frombuffer(_read_exactly(stream, size, where), dtype).reshape(
-            shape, order=order
-        )
+    if math.prod(shape) * dtype.itemsize > MAX_BYTES:
+        return
+    for start in range(0, math.prod(shape), _PIECE):
+        with _reading(where):
+            content = stream.read(_PIECE * dtype.itemsize)
+        values = np.frombuffer(content, dtype, len(content) // dtype.itemsize)
         if np.isnan(values).any():
-            at = np.argwhere(np.isnan(values))[0].tolist()
+            at = np.unravel_index(start + int(np.isnan(values).argmax()), shape, order)
             raise ValueError(
-                f"{where}: expected whole numbers, found {dtype} with NaN, first at {at}. Remove "
-                "what is not known, and save pixels as uint8."
+                f"{where}: expected whole numbers, found {dtype} with NaN, first at "
+                f"{[int(i) for i in at]}. Remove what is not known, and save pixels as uint8."
             )
 
 
@@ -227,24 +235,21 @@ def _refuse_nan(
 def _idx(folder: Path, name: str, magic: int) -> np.ndarray:
     spellings = [name, name.replace("-idx", ".idx")]
     candidates = [folder / f"{spelling}{end}" for spelling in spellings for end in ("", ".gz")]
-    path = next((path for path in candidates if path.is_file()), None)
+    path = next((path for path in candidates if path.exists()), None)
     if path is None:
         raise ValueError(
-            f"{folder} holds no {name}, nor {name}.gz. Expected the four idx files of MNIST, or "
-            "the path of an npz file."
+            f"{shown(folder)} holds no {name}, nor {name}.gz. Expected the four idx files of "
+            "MNIST, or the path of an npz file."
         )
     stream: IO[bytes] = io.BytesIO(read_bytes(path))
     if path.suffix == ".gz":
         stream = gzip.GzipFile(fileobj=stream)  # pyright: ignore[reportAssignmentType]
-    dimensions = magic & 0xFF
-    try:
+    dimensions, where = magic & 0xFF, shown(path)
+    with _reading(where):
         header = stream.read(4 + 4 * dimensions)
         found, *shape = struct.unpack(f">{1 + dimensions}I", header)
-        if found != magic:
-            raise ValueError(f"{path}: expected the magic number {magic}, found {found}.")
-        _check_array(tuple(shape), np.dtype(np.uint8), magic == _IMAGES_MAGIC, str(path))
-        values = _read_exactly(stream, math.prod(shape), str(path))
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} is no idx file, or damaged ({reason}).") from None
+    if found != magic:
+        raise ValueError(f"{where}: expected the magic number {magic}, found {found}.")
+    _check_array(tuple(shape), np.dtype(np.uint8), magic == _IMAGES_MAGIC, where)
+    values = _read_exactly(stream, math.prod(shape), where)
     return np.frombuffer(values, np.uint8).reshape(shape)

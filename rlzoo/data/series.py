@@ -1,5 +1,6 @@
 """Time series, to learn to predict what comes next."""
 
+import array
 import csv
 import io
 import math
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rlzoo.data.files import read_text
+from rlzoo.data.files import open_file, shown
 from rlzoo.types import nearest
 
 _MAX_COLUMNS = 10_000
+_MAX_VALUES = 5_000_000
+_MAX_ROW = 1_000_000  # characters
 _TAU, _A, _B, _N = 17, 0.2, 0.1, 10  # the setting that everybody forecasts
 _STEPS = 20  # of the solver, in a unit of time
 _DISCARDED = 500  # units of time until the start is forgotten
@@ -21,20 +24,20 @@ def load_column(path: str | Path, column: str) -> np.ndarray:
     """Reads one column of numbers from a CSV file whose first line names the columns.
 
     Args:
-        path: of a UTF-8 file of at most 200 MB, with commas between the values.
+        path: of a UTF-8 file of at most 200 MB and 5,000,000 rows, with commas between the values.
         column: a name from the first line or, if there is none like it, a number from 0.
 
     Returns:
         [n] float64, n >= 2, all finite.
 
     Raises:
-        ValueError: there is no such file or column, or a value is no finite number.
+        ValueError: there is no such file or column, it is too long, or a value is no finite number.
     """
-    rows = _rows(path)
+    rows, path = _rows(path), shown(path)
     _, names = next(rows, (1, []))
     names = [" ".join(name.split()) for name in names]  # messages may hold no line breaks
     index = _index(names, column, path)
-    values = []
+    values = array.array("d")  # 8 bytes each; a list takes 32
     for line, row in rows:
         if not row:  # a blank line
             continue
@@ -46,6 +49,8 @@ def load_column(path: str | Path, column: str) -> np.ndarray:
                 f"{path}, line {line}, column {names[index]!r}: expected a finite number, found "
                 f"{found}. Correct or remove that line."
             )
+        if len(values) > _MAX_VALUES:
+            raise ValueError(f"{path}: expected at most {_MAX_VALUES:,} rows. Take a part of it.")
     if len(values) < 2:
         raise ValueError(f"{path}: expected 2 rows of values or more, found {len(values)}.")
     return np.array(values)
@@ -100,12 +105,35 @@ def _solve(start: float, length: int) -> np.ndarray:
 
 def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yields the rows of a CSV file, each with the number of its (last) line, from 1."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""))
-    try:
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: no CSV ({error}).") from None
+    room = _MAX_ROW  # for the rest of a row, which may go over several lines
+
+    def lines() -> Iterator[str]:
+        nonlocal room
+        while line := text.readline(room + 1):
+            room -= len(line)
+            if room < 0:
+                raise ValueError(
+                    f"{shown(path)}, line {reader.line_num + 1}: expected a row of at most "
+                    f"{_MAX_ROW:,} characters."
+                )
+            yield line
+
+    with io.TextIOWrapper(open_file(path), "utf-8-sig", newline="") as text:
+        reader = csv.reader(lines())
+        try:
+            for row in reader:
+                yield reader.line_num, row
+                room = _MAX_ROW
+        except csv.Error as error:
+            line = reader.line_num
+            raise ValueError(f"{shown(path)}, line {line}: no CSV ({error}).") from None
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{shown(path)}, after line {reader.line_num}: expected UTF-8 text, found the byte "
+                f"0x{error.object[error.start]:02x}. Save it as UTF-8."
+            ) from None
+        except OSError as error:
+            raise ValueError(f"{shown(path)} cannot be read: {error.strerror}.") from None
 
 
 def _number(text: str) -> float:

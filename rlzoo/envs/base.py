@@ -2,7 +2,6 @@
 
 import array
 import collections
-import contextlib
 import functools
 import operator
 import time
@@ -15,6 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from rlzoo.envs.making import close_env, gave_up
 from rlzoo.envs.spaces import learner_spec, warn_if_inexact
 from rlzoo.types import ActionBox, EnvSpec, TimeStep
 
@@ -32,6 +32,15 @@ class Fault(NamedTuple):
 
     error: Exception
     trace: str = ""  # the worker's traceback, if it happened in another process
+
+
+def fault(error: BaseException) -> Fault:
+    """Returns the fault that something raised by an environment is."""
+    if isinstance(error, Exception):
+        return Fault(error)
+    told = gave_up(error) if isinstance(error, SystemExit) else RuntimeError(repr(error))
+    told.__cause__ = error
+    return Fault(told)
 
 
 class Slot:
@@ -61,22 +70,26 @@ class Slot:
         inner: Any = self.env.unwrapped  # type: ignore[union-attr]
         if hasattr(inner, "lifetime_steps"):
             inner.lifetime_steps = lifetime_steps
-        obs, _ = self.env.reset(seed=seed)  # type: ignore[union-attr]
+        obs, info = self.env.reset(seed=seed)  # type: ignore[union-attr]
+        if not isinstance(info, dict):
+            raise ValueError(f"info of reset is {info!r}, expected a dict")
         return self._seen(obs)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool]:
         """Returns observation, reward, terminated, truncated."""
-        obs, reward, terminated, truncated, _ = self._step(self._env_action(action))
-        if not -_MAX_REWARD <= reward <= _MAX_REWARD:
-            raise ValueError(f"reward is {reward!r}, expected a finite number")
+        obs, reward, terminated, truncated, info = self._step(self._env_action(action))
+        # Types first: that is quick, and nearly always enough.
+        if type(reward) is not float or not -_MAX_REWARD <= reward <= _MAX_REWARD:
+            reward = _checked_reward(reward)
+        if type(terminated) is not bool or type(truncated) is not bool or type(info) is not dict:
+            _check_flags(terminated, truncated, info)
         return self._seen(obs), reward, terminated, truncated
 
     def close(self) -> None:
         """Closes the environment, if there is one."""
         if self.env is not None:
             _in_use.discard(self.env.unwrapped)
-            with contextlib.suppress(Exception):  # a broken environment may not close either
-                self.env.close()
+            close_env(self.env)
             self.env = None
 
     def _open(self) -> gymnasium.Env:
@@ -99,7 +112,7 @@ class Slot:
         return obs
 
     def _seen_discrete(self, obs: Any) -> int:
-        state = int(obs) - self._first_obs
+        state = operator.index(obs) - self._first_obs  # int() would take 2.7 and "2"
         if not 0 <= state < self._num_states:
             raise ValueError(f"obs {obs!r} is not in its space {self._spaces[0]}")
         return state
@@ -478,6 +491,22 @@ class Envs:
         if values.shape != box.shape or not np.isfinite(values).all():
             raise ValueError(f"action {action} out of range")
         return values.tolist()
+
+
+def _checked_reward(reward: Any) -> float:
+    if not isinstance(reward, (int, float, np.integer, np.floating)):
+        raise ValueError(f"reward is {reward!r}, expected a number")
+    if not -_MAX_REWARD <= reward <= _MAX_REWARD:
+        raise ValueError(f"reward is {reward!r}, expected a finite number")
+    return float(reward)
+
+
+def _check_flags(terminated: Any, truncated: Any, info: Any) -> None:
+    for name, flag in (("terminated", terminated), ("truncated", truncated)):
+        if not isinstance(flag, (bool, np.bool_)):
+            raise ValueError(f"{name} is {flag!r}, expected a bool")
+    if not isinstance(info, dict):
+        raise ValueError(f"info of step is {info!r}, expected a dict")
 
 
 def env_action(space: spaces.Space) -> Callable[[Any], Any]:

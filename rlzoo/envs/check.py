@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from rlzoo.envs.making import EnvSource, make_env
+from rlzoo.envs.making import RAISED, EnvSource, close_env, env_factory
 from rlzoo.envs.spaces import problem, space_problems
 
 _SEED = 0
@@ -24,7 +24,8 @@ def check_env(
     """Runs one short episode, twice, and returns what breaks the rules.
 
     Warns if the episode differs the second time, given the same seed and actions: such an
-    environment works, but its runs cannot be repeated.
+    environment works, but its runs cannot be repeated. Warns of what rlzoo does not use or keep:
+    action masks, and the running statistics of wrappers.
 
     Args:
         env: an environment (it is reset, not closed), or an id or a callable to make one.
@@ -38,16 +39,16 @@ def check_env(
     """
     if isinstance(env, gymnasium.Env) or not (isinstance(env, str) or callable(env)):
         return _problems(env, max_steps, faults)
+    make = env_factory(env)
     try:
-        made = make_env(env)
-    except Exception as error:  # whatever the user's code raises
-        fix = "make sure that it can be called like this"
+        made = make()
+    except RAISED as error:
+        fix = "mend what the error names; it is made without arguments"
         return [problem("making the environment", "an environment", _raised(error), fix)]
     try:
         return _problems(made, max_steps, faults)
     finally:
-        if isinstance(made, gymnasium.Env):
-            made.close()
+        close_env(made)
 
 
 def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
@@ -70,28 +71,53 @@ def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
         actions = list(drawn.astype(space.dtype))
     else:
         actions = (rng.integers(space.n, size=max_steps) + space.start).tolist()
-    seen = []
+    seen, masked = [], env.has_wrapper_attr("action_masks")
     try:
-        for *step, problems in _episode(env, actions, _MAX_SECONDS):
+        for *step, info, problems in _episode(env, actions, _MAX_SECONDS):
             if problems:
                 return problems
             seen.append([np.array(part) for part in step])  # it may write to its array later
+            masked = masked or "action_mask" in info
         again = _episode(env, actions[: len(seen) - 1], math.inf)
         repeats = all(
-            all(map(np.array_equal, old, new)) for old, (*new, _) in zip(seen, again, strict=True)
+            all(map(np.array_equal, old, new))
+            for old, (*new, _, _) in zip(seen, again, strict=True)
         )
     except _FaultError as fault:
         return [str(fault)] if faults else []
     except ValueError:  # the second episode is shorter or longer
         repeats = False
+    name = env.spec.id if env.spec else type(env.unwrapped).__name__
     if not repeats:
-        name = env.spec.id if env.spec else type(env.unwrapped).__name__
         warnings.warn(
             f"{name} is not deterministic given its reset seed: runs on it cannot be repeated "
             "or resumed exactly. Draw all randomness from self.np_random",
             stacklevel=4,
         )
+    if masked:
+        warnings.warn(
+            f"{name} offers action masks, which rlzoo does not use yet: actions that they forbid "
+            "are tried like any other",
+            stacklevel=4,
+        )
+    if keepers := _keepers(env):
+        warnings.warn(
+            f"{name} is wrapped in {' and '.join(keepers)}, whose running statistics begin anew in "
+            "every environment: in each evaluation, and when a run is resumed. What the agent "
+            "sees there is scaled otherwise than in training. Divide by constants instead",
+            stacklevel=4,
+        )
     return []
+
+
+def _keepers(env: gymnasium.Env) -> list[str]:
+    """Returns the names of the wrappers that scale by statistics of what has passed."""
+    found = []
+    while isinstance(env, gymnasium.Wrapper):
+        if {"obs_rms", "return_rms"} & vars(env).keys():  # as Gymnasium's are called
+            found.append(type(env).__name__)
+        env = env.env
+    return found
 
 
 class _FaultError(Exception):
@@ -100,44 +126,52 @@ class _FaultError(Exception):
 
 def _episode(
     env: gymnasium.Env, actions: list[Any], max_seconds: float
-) -> Iterator[tuple[Any, Any, bool, list[str]]]:
-    """Yields observation, reward, whether it is over and the problems, from the reset on."""
+) -> Iterator[tuple[Any, Any, bool, Any, list[str]]]:
+    """Yields observation, reward, whether it is over, info and the problems, from the reset on."""
     started = time.monotonic()
-    obs, problems = _reset(env)
-    yield obs, 0.0, False, problems
+    obs, info, problems = _reset(env)
+    yield obs, 0.0, False, info, problems
     for action in actions:
-        obs, reward, over, problems = _step(env, action)
-        yield obs, reward, over, problems
+        obs, reward, over, info, problems = _step(env, action)
+        yield obs, reward, over, info, problems
         if over or time.monotonic() - started > max_seconds:
             return
 
 
-def _reset(env: gymnasium.Env) -> tuple[Any, list[str]]:
+def _reset(env: gymnasium.Env) -> tuple[Any, Any, list[str]]:
     rule = "(obs, info)"
     try:
         result: Any = env.reset(seed=_SEED)
     except TypeError as error:
         if "keyword argument" not in str(error):
-            return None, [_failed("reset", rule, error)]
+            return None, None, [_failed("reset", rule, error)]
         fix = "define reset(self, *, seed=None, options=None), and call super().reset(seed=seed)"
-        return None, [problem("reset", "to take seed and options", _raised(error), fix)]
-    except Exception as error:  # whatever the user's environment raises
-        return None, [_failed("reset", rule, error)]
+        return None, None, [problem("reset", "to take seed and options", _raised(error), fix)]
+    except RAISED as error:
+        return None, None, [_failed("reset", rule, error)]
     if not isinstance(result, tuple) or len(result) != 2:
-        return None, [problem("reset", f"it to return {rule}", _shown(result), f"return {rule}")]
+        found = problem("reset", f"it to return {rule}", _shown(result), f"return {rule}")
+        return None, None, [found]
     obs, info = result
-    return obs, _obs_problems(env.observation_space, obs, "reset") + _info_problems(info, "reset")
+    problems = _obs_problems(env.observation_space, obs, "reset") + _info_problems(info, "reset")
+    return obs, info, problems
 
 
-def _step(env: gymnasium.Env, action: Any) -> tuple[Any, Any, bool, list[str]]:
+def _step(env: gymnasium.Env, action: Any) -> tuple[Any, Any, bool, Any, list[str]]:
     rule = "(obs, reward, terminated, truncated, info)"
     try:
         result: Any = env.step(action)
-    except Exception as error:  # whatever the user's environment raises
-        return None, None, True, [_failed("step", rule, error)]
+    except RAISED as error:
+        return None, None, True, None, [_failed("step", rule, error)]
     if not isinstance(result, tuple) or len(result) != 5:
         fix = f"return {rule}; `done` of the older gym is `terminated or truncated`"
-        return None, None, True, [problem("step", f"it to return {rule}", _shown(result), fix)]
+        return (
+            None,
+            None,
+            True,
+            None,
+            [problem("step", f"it to return {rule}", _shown(result), fix)],
+        )
     obs, reward, terminated, truncated, info = result
     problems = _obs_problems(env.observation_space, obs, "step")
     problems += _reward_problems(reward)
@@ -146,10 +180,10 @@ def _step(env: gymnasium.Env, action: Any) -> tuple[Any, Any, bool, list[str]]:
             fix = f"return bool({name})"
             problems.append(problem(f"{name} of step", "a bool", _shown(flag), fix))
     problems += _info_problems(info, "step")
-    return obs, reward, problems != [] or bool(terminated or truncated), problems
+    return obs, reward, problems != [] or bool(terminated or truncated), info, problems
 
 
-def _failed(method: str, rule: str, error: Exception) -> str:
+def _failed(method: str, rule: str, error: BaseException) -> str:
     # Wrappers unpack what they get, and so fail before we can see it.
     if "values to unpack" in str(error) or "cannot unpack" in str(error):
         return problem(method, f"it to return {rule}", _raised(error), f"return {rule}")
@@ -203,7 +237,9 @@ def _info_problems(info: Any, method: str) -> list[str]:
     return [problem(f"info of {method}", "a dict", _shown(info), "return {} if there is none")]
 
 
-def _raised(error: Exception) -> str:
+def _raised(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"sys.exit({error.code!r})"
     return f"{type(error).__name__}: {error}"
 
 

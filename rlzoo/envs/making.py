@@ -1,9 +1,12 @@
 """From an id or a callable to an environment, with errors that say how to go on."""
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +16,14 @@ from gymnasium.envs.registration import EnvSpec
 from rlzoo.types import nearest
 
 EnvSource = str | Callable[..., gymnasium.Env]
+RAISED = (Exception, SystemExit)  # what an environment may raise; Ctrl-C is the user's
 
 # Parts of an environment's entry point, and what brings the package it needs.
 _PIP_LINES = {
     "box2d": "pip install box2d",
     "mujoco": "pip install mujoco",
     "ale_py": "pip install ale-py",
+    "opencv": "pip install opencv-python-headless",  # of Gymnasium's AtariPreprocessing
     "minatar": "pip install minatar",
     "minigrid": "pip install minigrid",
     "popgym": "pip install popgym",
@@ -58,7 +63,8 @@ def env_factory(
         return functools.partial(_make, name, env, kwargs)
     if not isinstance(env, str):
         raise ValueError(
-            f"env must be an environment id or a callable that makes an environment, got {env!r}"
+            f"env: expected an environment id or a callable that makes an environment, received "
+            f"{env!r}. Give what makes one, such as: lambda: MyEnv()."
         )
     spec = dataclasses.replace(_find(env), order_enforce=False, disable_env_checker=True)
     return functools.partial(_make, spec.id, functools.partial(gymnasium.make, spec), kwargs)
@@ -96,6 +102,22 @@ def _make(name: str, make: Callable[..., gymnasium.Env], kwargs: dict[str, Any])
         if not kwargs or "unexpected keyword" not in str(error):
             raise
         raise ValueError(f"{name} does not take all of env_kwargs {kwargs}: {error}") from error
+    except SystemExit as error:
+        raise gave_up(error) from error
+
+
+def gave_up(error: SystemExit) -> RuntimeError:
+    """Returns what is raised in place of an exit that an environment asked for.
+
+    Some leave when their window is closed. Training is not theirs to end, with a code of success.
+    """
+    return RuntimeError(f"the environment called sys.exit({error.code!r})")
+
+
+def close_env(env: Any) -> None:
+    """Closes an environment; a broken one may not close either."""
+    with contextlib.suppress(*RAISED):
+        env.close()
 
 
 def _find(env_id: str) -> EnvSpec:
@@ -112,10 +134,16 @@ def _find(env_id: str) -> EnvSpec:
 
 
 def _import(module: str, message: str) -> Any:
+    """Imports a module that the user has named, from the current folder if it is nowhere else."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)  # for good: what it holds is imported again in other processes
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise ValueError(f"{message} ({error})") from error
+    except SystemExit as error:
+        raise RuntimeError(f"importing {module} called sys.exit({error.code!r})") from error
 
 
 def _registered(name: str) -> EnvSpec | None:

@@ -1,19 +1,8 @@
-"""The table of our own Gymnasium environments. A new one is one file and one line here."""
+"""Tells Gymnasium of our own environments. A new one is one file and a line in its table."""
 
 from gymnasium.envs import registration
 
-ENVS = {
-    "rlzoo/DynaMaze-v0": "rlzoo.envs.maze:DynaMaze",
-    "rlzoo/BlockingMaze-v0": "rlzoo.envs.maze:BlockingMaze",
-    "rlzoo/ShortcutMaze-v0": "rlzoo.envs.maze:ShortcutMaze",
-    "rlzoo/Catch-v0": "rlzoo.envs.catch:Catch",
-    "rlzoo/DeepSea-v0": "rlzoo.envs.deep_sea:DeepSea",
-    "rlzoo/Memory-v0": "rlzoo.envs.memory:Memory",
-    "rlzoo/CartPoleNoVel-v1": "rlzoo.envs.cartpole:CartPoleNoVel",
-    "rlzoo/DigitBandit-v0": "rlzoo.envs.digits:DigitBandit",
-    "rlzoo/DigitSequence-v0": "rlzoo.envs.digits:DigitSequence",
-    "rlzoo/DigitMaze-v0": "rlzoo.envs.digits:DigitMaze",
-}
+from rlzoo.tables import ENVS
 
 # Steps after which an episode is truncated. The others end by themselves.
 _TIME_LIMITS = {

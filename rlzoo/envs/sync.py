@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from rlzoo.envs.base import Envs, Fault, MakeEnv, Slot
+from rlzoo.envs.base import Envs, Fault, MakeEnv, Slot, fault
+from rlzoo.envs.making import RAISED
 
 
 class SyncEnvs(Envs):
@@ -23,12 +24,12 @@ class SyncEnvs(Envs):
     def _reset_envs(
         self, indices: Sequence[int], seeds: Sequence[int], obs: np.ndarray
     ) -> dict[int, Fault]:
-        faults = {}
+        faults: dict[int, Fault] = {}
         for i, seed in zip(indices, seeds, strict=True):
             try:
                 obs[i] = self._slots[i].reset(seed, i in self._remake, self._lifetime[i])
-            except Exception as error:  # whatever the user's environment raises
-                faults[i] = Fault(error)
+            except RAISED as error:
+                faults[i] = fault(error)
         return faults
 
     def _step_envs(
@@ -46,8 +47,8 @@ class SyncEnvs(Envs):
         for i in indices:
             try:
                 obs[i], reward[i], over, cut = slots[i].step(actions[i])
-            except Exception as error:  # whatever the user's environment raises
-                faults[i] = Fault(error)
+            except RAISED as error:
+                faults[i] = fault(error)
                 continue
             if over or cut:
                 terminated[i] = over

@@ -7,7 +7,7 @@ its own. Nothing that is not finite gets out, and no transition is made up.
 from typing import Any
 
 from rlzoo.envs.check import check_env
-from rlzoo.envs.making import EnvSource, env_factory
+from rlzoo.envs.making import EnvSource, close_env, env_factory
 from rlzoo.envs.sync import SyncEnvs
 from rlzoo.envs.workers import AsyncEnvs
 from rlzoo.types import nearest
@@ -59,7 +59,7 @@ def make_envs(
     probe = make()
     try:
         if check and (problems := check_env(probe, faults=False)):
-            raise ValueError(f"{env} breaks the rules of Gymnasium: {' '.join(problems)}")
+            raise ValueError(f"rlzoo cannot work with {env}: {' '.join(problems)}")
         return _MODES[mode](make, num_envs, seed, on_env_error, probe)
     finally:
-        probe.close()
+        close_env(probe)

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.utils import CloudpickleWrapper
 
-from rlzoo.envs.base import Envs, Fault, MakeEnv, Slot
+from rlzoo.envs.base import Envs, Fault, MakeEnv, Slot, fault
 
 _IDLE = -1  # the action of an environment that is not stepped
 _CLOSE_SECONDS = 5.0
@@ -154,8 +154,8 @@ class _Worker(gymnasium.Env):
             remake = self._index in given["remake"]
             obs = self._slot.reset(seed or 0, remake, given["lifetime"][self._index])
             self._last = np.array(obs, self.observation_space.dtype)
-        except Exception as error:  # whatever the user's environment raises
-            return self._last, {"fault": _Sent(error)}
+        except BaseException as error:  # Ctrl-C is the parent's: this is the environment's own
+            return self._last, {"fault": _Sent(fault(error).error)}
         return self._last, {}
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -165,8 +165,8 @@ class _Worker(gymnasium.Env):
             obs, reward, terminated, truncated = self._slot.step(int(action))
             self._last = np.array(obs, self.observation_space.dtype)
             return self._last, float(reward), bool(terminated), bool(truncated), {}
-        except Exception as error:  # whatever the user's environment raises
-            return self._last, 0.0, False, False, {"fault": _Sent(error)}
+        except BaseException as error:
+            return self._last, 0.0, False, False, {"fault": _Sent(fault(error).error)}
 
     def close(self) -> None:
         self._slot.close()

@@ -6,14 +6,6 @@ import sys
 from typing import Any
 
 PREFIX = "tf_agents."
-# Listed without importing TF-Agents, which takes seconds.
-AGENTS = {
-    "tf_agents.dqn": "DQN of TF-Agents; explores by our strategies.",
-    "tf_agents.reinforce": "REINFORCE of TF-Agents, with an optional baseline.",
-    "tf_agents.ppo": "PPO of TF-Agents (clipped), on whole episodes.",
-    "tf_agents.sac": "SAC of TF-Agents, for continuous actions.",
-    "tf_agents.td3": "TD3 of TF-Agents, for continuous actions.",
-}
 INSTALL = "pip install 'rlzoo-tf[tf-agents]'"
 
 _LEGACY_KERAS = "TF_USE_LEGACY_KERAS"

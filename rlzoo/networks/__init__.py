@@ -19,7 +19,6 @@ from rlzoo.networks.network import (
 )
 from rlzoo.networks.torsos import (
     ENCODERS,
-    TORSOS,
     Recurrent,
     conv,
     dense,
@@ -28,6 +27,7 @@ from rlzoo.networks.torsos import (
     lstm,
     rnn,
 )
+from rlzoo.tables import TORSOS
 
 __all__ = [
     "ENCODERS",

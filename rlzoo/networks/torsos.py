@@ -1,7 +1,7 @@
 """Torsos: the body of a network, from observation to features. Plain Keras layers.
 
 Any Keras layer or model is a torso; any Keras RNN cell (a layer with a `state_size`) is a
-recurrent one. Each function here builds one by its parameters; `TORSOS` names them.
+recurrent one. Each function here builds one by its parameters; `rlzoo.tables.TORSOS` names them.
 """
 
 import inspect
@@ -154,7 +154,11 @@ def gru(
 ) -> keras.Layer:
     """Returns a GRU (Cho et al. 2014, arXiv:1406.1078) behind an optional encoder.
 
-    The arguments are those of `lstm`, but for `chrono`.
+    Args:
+        units: size of the memory.
+        encoder: what comes before it, as for `lstm`.
+        activation: of the dense layers, where `encoder` has their units.
+        seed: of the initialisers.
     """
     cell = keras.layers.GRUCell(units, name="gru", **_recurrent_init(seed))
     return Recurrent(cell, _encoder(encoder, activation, seed), name="gru_torso")
@@ -168,15 +172,19 @@ def rnn(
 ) -> keras.Layer:
     """Returns a plain recurrent layer (Elman 1990), tanh, behind an optional encoder.
 
-    Its gradients vanish over long delays (doi:10.1109/72.279181). The arguments are those of
-    `lstm`, but for `chrono`.
+    Its gradients vanish over long delays (doi:10.1109/72.279181).
+
+    Args:
+        units: size of the memory.
+        encoder: what comes before it, as for `lstm`.
+        activation: of the dense layers, where `encoder` has their units.
+        seed: of the initialisers.
     """
     cell = keras.layers.SimpleRNNCell(units, name="rnn", **_recurrent_init(seed))
     return Recurrent(cell, _encoder(encoder, activation, seed), name="rnn_torso")
 
 
 ENCODERS = {"dense": dense, "conv": conv}  # what may stand before a recurrent layer
-TORSOS = {**ENCODERS, "lstm": lstm, "gru": gru, "rnn": rnn}
 
 
 @keras.saving.register_keras_serializable("rlzoo")

@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from rlzoo.tables import SCHEDULES as SCHEDULES
+
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
     """The same value at every step."""
 
-    value: float
+    value: float  # at every step
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Returns the value as a float32 scalar."""
@@ -23,9 +25,9 @@ class Constant:
 class Linear:
     """From `start` to `end` in a straight line over `steps`, then constant."""
 
-    start: float
-    end: float
-    steps: int  # environment steps
+    start: float  # value at step 0
+    end: float  # value from step `steps` on
+    steps: int  # environment steps, > 0
 
     def __post_init__(self):
         _check_positive("Linear", "steps", self.steps)
@@ -40,9 +42,9 @@ class Linear:
 class Exponential:
     """From `start` towards `end`, the distance halved every `half_life` steps."""
 
-    start: float
-    end: float
-    half_life: float  # environment steps
+    start: float  # value at step 0
+    end: float  # value that it comes near
+    half_life: float  # environment steps, > 0
 
     def __post_init__(self):
         _check_positive("Exponential", "half_life", self.half_life)
@@ -58,7 +60,7 @@ class Piecewise:
     """Straight lines between `values` at `boundaries`, constant outside them."""
 
     boundaries: tuple[int, ...]  # environment steps, increasing
-    values: tuple[float, ...]
+    values: tuple[float, ...]  # at these steps, as many
 
     def __post_init__(self):
         object.__setattr__(self, "boundaries", tuple(self.boundaries))
@@ -82,13 +84,6 @@ class Piecewise:
 
 
 Schedule = Constant | Linear | Exponential | Piecewise
-
-SCHEDULES = {
-    "constant": Constant,
-    "linear": Linear,
-    "exponential": Exponential,
-    "piecewise": Piecewise,
-}
 
 
 def as_schedule(value) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -1,22 +1,6 @@
-"""Supervised tasks that train a torso, by name. Adding one is a file and a line in `TASKS`."""
+"""Supervised tasks that train a torso. Adding one is a file and a line in `rlzoo.tables.TASKS`."""
 
-from rlzoo.tasks.adding import Adding
+from rlzoo.tables import TASKS
 from rlzoo.tasks.base import Examples, Problem, Task
-from rlzoo.tasks.characters import Characters
-from rlzoo.tasks.forecast import Forecast
-from rlzoo.tasks.mnist import MNIST
-from rlzoo.tasks.predict import Predict
-from rlzoo.tasks.recall import Recall
-from rlzoo.tasks.reconstruct import Reconstruct
-
-TASKS: dict[str, type] = {
-    "mnist": MNIST,
-    "adding": Adding,
-    "recall": Recall,
-    "forecast": Forecast,
-    "characters": Characters,
-    "reconstruct": Reconstruct,
-    "predict": Predict,
-}
 
 __all__ = ["TASKS", "Examples", "Problem", "Task"]

@@ -43,11 +43,11 @@ class Task(Protocol):
     Its first line of documentation is what `rlzoo list tasks` shows.
     """
 
-    torso: dict  # the default torso: {"name": in TORSOS, **parameters}
-    epochs: int  # at most
-    batch_size: int
-    learning_rate: float  # of Adam at first; it falls to 0 along a cosine
-    patience: int  # epochs, all worse than the best, after which training ends
+    torso: dict  # a name in TORSOS, and its settings
+    epochs: int  # at most, >= 1
+    batch_size: int  # examples per gradient step, >= 1
+    learning_rate: float  # of Adam at first, > 0; it falls to 0 along a cosine
+    patience: int  # epochs, all worse than the best, after which training ends; >= 1
 
     def problem(self, seed: int) -> Problem:
         """Returns the data, checked and split, and the rest of the problem.

@@ -1,6 +1,9 @@
 """Steps in an environment, gathered as examples for supervised tasks."""
 
+import math
+
 import numpy as np
+import psutil
 
 from rlzoo.envs import make_envs
 from rlzoo.types import EnvSpec, Transitions
@@ -20,13 +23,15 @@ def gather(env: str, num_steps: int, seed: int) -> tuple[EnvSpec, Transitions]:
         What the environment is like, and B transitions in the order they were taken.
 
     Raises:
-        ValueError: there is no such environment, or it has an unsupported space.
+        ValueError: there is no such environment, it has an unsupported space, or so many of its
+            observations do not fit into memory.
     """
     if not env:
         raise ValueError("This task needs an environment: --env CartPole-v1, for example.")
     rng = np.random.default_rng(seed)
     envs = make_envs(env, _NUM_ENVS, seed)
     try:
+        _check_memory(envs.spec, num_steps)
         rows = []
         obs = envs.reset()
         for _ in range(-(-num_steps // _NUM_ENVS)):
@@ -39,6 +44,18 @@ def gather(env: str, num_steps: int, seed: int) -> tuple[EnvSpec, Transitions]:
         envs.close()
     fields = (np.concatenate(column)[:num_steps] for column in zip(*rows, strict=True))
     return envs.spec, Transitions(*fields)
+
+
+def _check_memory(spec: EnvSpec, num_steps: int) -> None:
+    """Refuses more steps than fit: observations twice, targets in float64 as they are made."""
+    each = math.prod(spec.obs_shape) * (4 * np.dtype(spec.obs_dtype).itemsize + 40)  # bytes
+    free = psutil.virtual_memory().available
+    if num_steps * each > 0.8 * free:
+        raise ValueError(
+            f"steps={num_steps} needs {num_steps * each / 2**20:,.0f} MiB, more than 80 % of the "
+            f"{free / 2**20:,.0f} MiB that are free: lower steps to {int(0.8 * free / each)} or "
+            "less."
+        )
 
 
 def _random_actions(spec: EnvSpec, rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ only; whatever they name is looked up in rlzoo's own tables, never imported.
 import dataclasses
 import functools
 import importlib.resources
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 import yaml
 
+from rlzoo.tables import AGENTS, BRIDGED, EXPLORATIONS, SCHEDULES, TORSOS
 from rlzoo.train.plain import (
     CALLABLE,
     assignments,
@@ -66,17 +68,15 @@ class RunConfig:
     loop: Literal["auto", "host", "graph"] = "auto"  # auto: graph where the env has a port
     env_kwargs: dict = dataclasses.field(default_factory=dict)  # to the environment; JSON values
     on_env_error: Literal["raise", "restart", "drop"] = "raise"  # what to do when one fails
-    eval_every: int = 5_000  # steps; `resolve` takes steps / 20, at least 1,000; 0: only at the end
+    eval_every: int = 5_000  # by default steps / 20, at least 1,000; steps; 0: only at the end
     eval_episodes: int = 20  # episodes in each evaluation; >= 1
-    checkpoint_every: int = 5_000  # steps; `resolve` takes eval_every; 0: only at the end
+    checkpoint_every: int = 5_000  # by default eval_every; steps; 0: only at the end
     keep_checkpoints: int = 2  # latest checkpoints kept, beside the best; >= 1
-    log_every: int = 1_000  # steps between rows; `resolve` takes steps / 1,000, at least 1,000
-    until_return: float | None = (
-        None  # stop when an evaluation's mean return reaches it; null: never
-    )
+    log_every: int = 1_000  # by default steps / 1,000, at least 1,000; steps between rows, >= 1
+    until_return: float | None = None  # stop when an evaluation's mean return reaches this
     agent_params: dict = dataclasses.field(default_factory=dict)  # hyperparameters: agent's Config
-    torso: dict = dataclasses.field(default_factory=dict)  # {"name": in TORSOS, **parameters}
-    exploration: dict = dataclasses.field(default_factory=dict)  # {"name": in EXPLORATIONS, ...}
+    torso: dict = dataclasses.field(default_factory=dict)  # a name in TORSOS, and its settings
+    exploration: dict = dataclasses.field(default_factory=dict)  # the same, in EXPLORATIONS
     transfer: dict = dataclasses.field(default_factory=dict)  # see Transfer; {}: a torso of its own
 
     def __post_init__(self):
@@ -234,9 +234,6 @@ def complete(config: RunConfig, env: str | Callable) -> RunConfig:
         config: the run's configuration, its three open sections possibly partial.
         env: the environment's id, or the callable that makes it.
     """
-    from rlzoo.exploration import EXPLORATIONS
-    from rlzoo.networks import TORSOS
-
     cls = agent_class(config.agent, env, config.env_kwargs)
     Config = cls.Config
     params = describe(fill(Config, config.agent_params, also=_OPTIONS))
@@ -298,10 +295,9 @@ def _pretrained(run: str | Path, torso: Any) -> tuple[dict[str, Any], str]:
 
 def agent_class(agent: str, env: str | Callable, env_kwargs: dict | None = None) -> Any:
     """Returns the class that learns as `agent` on the kind of observations that `env` has."""
+    if agent not in AGENTS:
+        raise ValueError(f"Unknown agent {agent!r}. {nearest(agent, [*AGENTS, *BRIDGED])}")
     from rlzoo import agents
-
-    if agent not in agents.AGENTS:
-        raise ValueError(f"Unknown agent {agent!r}. {nearest(agent, agents.AGENTS)}")
     from rlzoo.envs import make_envs
 
     probe = make_envs(env, 1, 0, env_kwargs=env_kwargs or {})
@@ -342,8 +338,6 @@ def make_exploration(choice: Mapping[str, Any]) -> Any:
 
     An empty mapping is none: the agent explores in its own way.
     """
-    from rlzoo.exploration import EXPLORATIONS
-
     if not choice:
         return None
     strategy, params = lookup(choice, EXPLORATIONS, "exploration")
@@ -355,8 +349,6 @@ def make_torso(choice: Mapping[str, Any], seed: int | None = None) -> Any:
 
     An empty mapping is no torso: the agent keeps a table.
     """
-    from rlzoo.networks import TORSOS
-
     if not choice:
         return None
     torso, params = lookup(choice, TORSOS, "torso")
@@ -463,9 +455,6 @@ def filled(choice: Mapping[str, Any], table: Mapping[str, Any], what: str) -> di
 
 def _registered_name(value: Any) -> str:
     """Returns the name of a strategy's or schedule's class in its table, or a mark."""
-    from rlzoo.exploration import EXPLORATIONS
-    from rlzoo.ops.schedules import SCHEDULES
-
     for name, registered in (*EXPLORATIONS.items(), *SCHEDULES.items()):
         if type(value) is registered:
             return name
@@ -518,7 +507,7 @@ def _presets() -> dict[str, dict[str, dict[str, Any]]]:
 
 def _config_path(file: str | Path) -> Path:
     path = Path(file)
-    return path / "config.yaml" if path.is_dir() else path
+    return path / "config.yaml" if os.path.isdir(path) else path
 
 
 def _read(path: Path) -> dict[str, Any]:

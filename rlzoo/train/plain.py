@@ -7,6 +7,7 @@ null, lists and mappings. Nothing in it is imported or executed.
 import dataclasses
 import inspect
 import math
+import os
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from rlzoo.data import files
+from rlzoo.tables import SCHEDULES
 from rlzoo.types import nearest
 
 CALLABLE = "callable:"  # marks an object that came from Python and cannot be named in a file
@@ -90,14 +93,11 @@ def load_yaml(text: str, where: str) -> Any:
 
 def read_text(path: Path) -> str:
     """Returns a small text file's content."""
-    if not path.is_file():
-        raise ValueError(f"There is no file {path}; expected a config.yaml or a run folder.")
-    if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"{path} is larger than {_MAX_BYTES} bytes: no configuration of a run.")
-    try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is no UTF-8 text: no configuration of a run.") from None
+    if not os.path.exists(path):
+        raise ValueError(
+            f"There is no file {files.shown(path)}; expected a config.yaml or a run folder."
+        )
+    return files.read_text(path, _MAX_BYTES)
 
 
 # Layers: mappings of settings over mappings of settings.
@@ -194,8 +194,6 @@ def typed(value: Any, hint: Any, name: str) -> Any:
         ValueError: if it is of another type, such as `learning_rate: expected a float, ...`.
     """
     if isinstance(value, dict) and _schedules_in(hint):
-        from rlzoo.ops.schedules import SCHEDULES
-
         schedule, params = lookup(value, SCHEDULES, name)
         return schedule(**fill(schedule, params, f"{name}."))
     for option in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):

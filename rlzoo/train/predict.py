@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from rlzoo import networks
+from rlzoo.data.files import open_file, shown
 from rlzoo.train import checkpoint
 from rlzoo.train.build import assign
 from rlzoo.train.config import make_torso
@@ -16,6 +17,7 @@ from rlzoo.train.pretrain import connect, is_pretraining, named_arrays
 from rlzoo.types import ObsSpec
 
 _MAX_PIXELS = 50_000_000  # of a picture; more is refused before it is decoded
+_SIDE = 2_048  # pixels; a longer side is made shorter before anything is computed
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 _FAINT = 200  # the darkest ink, of 255, below which all is made darker
 _INK = 0.2  # of the darkest ink: what is fainter counts as paper when a digit is cut out
@@ -77,39 +79,51 @@ def read_image(file: str | Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _decode(path: Path) -> np.ndarray:
-    """Returns [height, width] float64, 0..255, a colour by its brightness."""
+    """Returns [height, width] float32, 0..255, a colour by its brightness; no side over 4,096."""
     from PIL import Image
 
-    if not path.exists():
-        raise ValueError(f"There is no file {path}; expected a picture.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we look ourselves
-            with Image.open(path, formats=_FORMATS) as image:
-                width, height = image.size
-                if width * height <= _MAX_PIXELS:
-                    return _grey(image)
-    except Image.DecompressionBombError:
-        raise ValueError(f"{path} has far too many pixels; expected a picture.") from None
-    except Exception as error:  # whatever a damaged file makes Pillow raise
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        kinds = ", ".join(_FORMATS)
-        raise ValueError(f"{path} cannot be read as a picture ({kinds}): {reason}") from None
+    with open_file(path) as file:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we look ourselves
+                with Image.open(file, formats=_FORMATS) as image:
+                    width, height = image.size
+                    if width * height <= _MAX_PIXELS:
+                        return _grey(image)
+        except Image.DecompressionBombError:
+            raise ValueError(
+                f"{shown(path)} has far too many pixels; expected a picture."
+            ) from None
+        except Exception as error:  # whatever a damaged file makes Pillow raise
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            kinds = ", ".join(_FORMATS)
+            raise ValueError(
+                f"{shown(path)} cannot be read as a picture ({kinds}): {reason}"
+            ) from None
     raise ValueError(
-        f"{path} has {width} x {height} pixels; expected at most {_MAX_PIXELS:,} in all."
+        f"{shown(path)} has {width} x {height} pixels; expected at most {_MAX_PIXELS:,} in all."
     )
 
 
 def _grey(image: Any) -> np.ndarray:
-    from PIL import Image, ImageOps
+    from PIL import ExifTags, Image, ImageOps
 
+    image.draft("L", (_SIDE, _SIDE))  # of a JPEG file no more is decoded than is looked at
+    image.load()  # turns a TIFF, and no other
+    held = image.getexif().get(ExifTags.Base.Orientation, 1)
+    sixteen_bits = image.mode.startswith("I")  # which "L" would cut off
+    mode = "I" if sixteen_bits else "RGBA" if image.has_transparency_data else "L"
+    if image.mode != mode:
+        image = image.convert(mode)
+    if max(image.size) > _SIDE:
+        image = image.reduce(max(image.size) // _SIDE)
+    image.getexif()[ExifTags.Base.Orientation] = held
     image = ImageOps.exif_transpose(image)  # as it was held when it was taken
-    if image.mode.startswith("I"):  # 16 bits, which convert() would cut off
-        return np.clip(np.asarray(image, np.float64) / 257, 0, 255)
-    if image.has_transparency_data:  # on white paper
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.asarray(image.convert("L"), np.float64)
+    if sixteen_bits:
+        return np.clip(np.asarray(image, np.float32) / 257, 0, 255)
+    if image.mode == "RGBA":  # on white paper
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("L"), np.float32)
 
 
 def _centred(ink: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

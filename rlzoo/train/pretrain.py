@@ -7,6 +7,7 @@ nothing had happened.
 
 import dataclasses
 import datetime
+import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -127,7 +128,7 @@ def resume_pretraining(
 def is_pretraining(run_dir: str | Path) -> bool:
     """Tells whether a folder is that of a pretraining run."""
     path = Path(run_dir) / "config.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # also where the path is too long to be one
         return False
     values = load_yaml(read_text(path), str(path))
     return isinstance(values, dict) and "task" in values
@@ -577,7 +578,7 @@ class _Watch(keras.callbacks.Callback):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    path = path / "config.yaml" if path.is_dir() else path
+    path = path / "config.yaml" if os.path.isdir(path) else path
     values = load_yaml(read_text(path), str(path))
     if not isinstance(values, dict) or not isinstance(values.get("task"), str):
         raise ValueError(

@@ -229,9 +229,10 @@ class _Relay(Stop):
     def __init__(self):
         super().__init__()
         self.children: list[subprocess.Popen] = []
+        self._heard.set()  # they see to themselves
 
     def _catch(self, number: int, _: Any) -> None:
-        self.signal = number
+        self._signal = number
         for child in list(self.children):
             child.send_signal(number)
 

@@ -54,6 +54,49 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("rlzoo 0.")
 
 
+def test_no_command_prints_the_help(capsys):
+    with pytest.raises(SystemExit) as left:
+        main([])
+    out, err = capsys.readouterr()
+    assert left.value.code == 0 and out.startswith("usage: rlzoo") and err == ""
+
+
+def test_static_text_imports_no_tensorflow():
+    """Listing, hints and what a shell completes; in one process."""
+    lines = ["list", "list dqn", "list rlzoo/Catch-v0 --json", "list run", "--print-completion zsh"]
+    lines += ["train ppo", "train dqn X --torso mlp", "train dqn X --set lr=1", "pretrain mnst"]
+    code = (
+        "import sys\nfrom rlzoo.cli import main\n"
+        f"for line in {lines}:\n"
+        "    try: main(line.split())\n"
+        "    except SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'gymnasium', 'rich', 'matplotlib'}\n"
+        "print('heavy:', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.endswith("heavy: []\n"), done
+
+
+def test_completion(tmp_path, capsys):
+    """What bash completes, asked of bash itself."""
+    with pytest.raises(SystemExit) as left:
+        main(["--print-completion", "bash"])
+    assert left.value.code == 0
+    script = tmp_path / "completion.sh"
+    script.write_text(capsys.readouterr().out)
+    typed = ["rlzoo tra", "rlzoo train dq", "rlzoo train dqn rlzoo/Ca", "rlzoo list epsilon_g"]
+    typed += ["rlzoo train dqn X --torso ls", "rlzoo pretrain mn", "rlzoo train --num"]
+    expected = "train dqn rlzoo/CartPoleNoVel-v1,rlzoo/Catch-v0 epsilon_greedy lstm mnist"
+    for line, names in zip(typed, [*expected.split(), "--num-envs"], strict=True):
+        ask = (
+            f"source {script}; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
+            "_shtab_rlzoo; printf '%s\\n' \"${COMPREPLY[@]}\""
+        )
+        done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
+        found = [name for name in done.stdout.split() if name.startswith(line.split()[-1])]
+        assert sorted(found) == sorted(names.split(",")), line
+
+
 # Parsing.
 
 
@@ -78,7 +121,6 @@ def test_flags_may_stand_between_agent_and_env():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "required: COMMAND"),
         ("trian", "unknown 'trian'. Did you mean 'train'"),
         ("train", "rlzoo train dqn CartPole-v1"),
         ("train dqn", "rlzoo train dqn CartPole-v1"),
@@ -90,7 +132,31 @@ def test_flags_may_stand_between_agent_and_env():
         ("resume", "RUN"),
         ("resume no/such/run", "no/such/run is not the folder of a run"),
         ("evaluate no/such/run --json", "no/such/run is not the folder of a run"),
-        ("list agentz", "Unknown kind 'agentz'. Did you mean 'agents'"),
+        ("list agentz", "Unknown name 'agentz'. Did you mean 'agents'"),
+        ("list DQN", "Unknown name 'DQN'. Did you mean 'dqn'?"),
+        ("train ppo", "unknown 'ppo'. Did you mean 'tf_agents.ppo'"),
+        ("train DQN CartPole-v1", "unknown 'DQN'. Did you mean 'dqn'? "),
+        ("train Reinforce CartPole-v1", "Did you mean 'reinforce'? "),
+        ("train q-learning CartPole-v1", "unknown 'q-learning'. It is called 'dyna_q' here."),
+        ("train dqn X --torso mlp", "unknown 'mlp'. It is called 'dense' here."),
+        ("train dqn X --loop fast", "--loop: unknown 'fast'"),
+        ("train dqn X --vector threads", "--vector: unknown 'threads'"),
+        ("train dqn CartPole-v1 --lr 1", "unknown '--lr'. That is a setting: --set learning_rate="),
+        ("train dqn --gamma=0.9 CartPole-v1", "--set discount=VALUE"),
+        ("train dqn CartPole-v1 --eps 0.1", "--set exploration.epsilon=VALUE"),
+        ("train dqn CartPole-v1 --batch 3", "--set batch_size=VALUE"),
+        ("train dqn CartPole-v1 --learning-rate 3", "--set learning_rate=VALUE"),
+        ("train dqn CartPole-v1 --eval-every 3", "--set eval_every=VALUE"),
+        ("train dqn CartPole-v1 --n_envs 3", "unknown '--n_envs'. It is called --num-envs here."),
+        ("train dqn CartPole-v1 --total-timesteps 3", "It is called --steps here."),
+        ("train dqn CartPole-v1 --set lr=1", "Unknown setting lr. It is called 'learning_rate'"),
+        ("train dqn CartPole-v1 --set hidden=1", "It is called 'torso.sizes' here."),
+        ("train dqn CartPole-v1 --set buffer_size=1", "It is called 'replay_capacity' here."),
+        ("train dqn CartPole-v1 --set tau=1", "It is called 'target_update_rate' here."),
+        ("train reinforce X --set buffer_size=1", "Unknown setting buffer_size. "),
+        ("train dqn CartPole-v1 --set learning_rte=1", "Did you mean 'learning_rate'"),
+        ("pretrain recall --set delya=1", "Did you mean 'delay'"),
+        ("pretrain mnits", "unknown 'mnits'. Did you mean 'mnist'"),
     ],
 )
 def test_bad_command_lines_are_one_line(line, message, capfd):
@@ -220,12 +286,12 @@ def test_list_names_every_table(capfd):
     from rlzoo.agents import AGENTS
     from rlzoo.envs import ENVS
     from rlzoo.exploration import EXPLORATIONS
-    from rlzoo.interop import extras
     from rlzoo.networks import TORSOS
+    from rlzoo.tables import BRIDGED
 
     assert main(["list", "--json"]) == 0
     shown = json.loads(capfd.readouterr().out)
-    assert list(shown["agents"]) == [*AGENTS, *extras.AGENTS]
+    assert list(shown["agents"]) == list(dict.fromkeys([*AGENTS, *BRIDGED]))
     assert set(ENVS) <= set(shown["envs"])
     assert list(shown["torsos"]) == list(TORSOS)
     assert list(shown["explorations"]) == list(EXPLORATIONS)

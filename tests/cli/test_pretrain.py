@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import shutil
 import signal
 
@@ -118,7 +119,12 @@ def test_predict(run, tmp_path, capfd):
 
 
 def test_predict_refuses(run, tmp_path, capfd):
-    assert "There is no file" in error(["predict", run, "nothing.png"], capfd)
+    assert "expected a file, found nothing" in error(["predict", run, "nothing.png"], capfd)
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "found a pipe or device" in error(["predict", run, str(tmp_path / "pipe.png")], capfd)
+    for path in ("x" * 5_000, "ab/" * 2_000):
+        assert "File name too long" in error(["predict", run, path], capfd)
+        assert "is not the folder of a run" in error(["predict", path, "x.png"], capfd)
     (tmp_path / "text.png").write_text("text")
     line = error(["predict", run, str(tmp_path / "text.png"), "--json"], capfd)
     assert "cannot be read as a picture" in line
@@ -157,7 +163,7 @@ def test_list_tasks(capfd):
         ("mnist --epochs many", "expected a whole number, received 'many'"),
         ("mnist --data no/file.npz", "no/file.npz: expected a file"),
         ("mnist --data empty.npz", "empty.npz is empty"),
-        ("mnist --data torn.npz", "torn.npz is no npz file, or damaged"),
+        ("mnist --data torn.npz", "torn.npz is damaged, or of another kind"),
         ("mnist --data nan.npz", "with NaN"),
         ("mnist --data .", "holds no train-images-idx3-ubyte"),
         ("predict --env Blackjack-v1", "Tuple"),

@@ -134,6 +134,9 @@ def test_another_strategy_is_one_flag(exploration, tmp_path, capfd):
         ("dqn Pendulum-v1", "Box"),
         ("dqn no.such.module:Env-v0", "no.such.module"),
         ("--config no.yaml", "There is no file no.yaml"),
+        ("--config /dev/zero", "expected a file, found a pipe or device"),
+        (f"--config {'x' * 5_000}", "There is no file xxx"),
+        (f"dqn CartPole-v1 --torso-from {'ab/' * 2_000}", "no folder of a run"),
     ],
 )
 def test_bad_input_is_one_line(line, message, tmp_path, monkeypatch, capfd):

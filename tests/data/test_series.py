@@ -1,6 +1,7 @@
 """Series: columns of files, and the Mackey-Glass equation."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -50,8 +51,10 @@ def test_a_name_comes_before_a_number(csv_of):
         (b"x\n1\n", "x", "2 rows of values or more, found 1"),
         (b"x\n", "x", "2 rows of values or more, found 0"),
         (b"x,x\n1,2\n3,4\n", "x", "2 columns 'x'. Give the number"),
-        (b"x\n1\n2\xff\n", "x", "UTF-8 text, found the byte 0xff at 5"),
+        (b"x\n1\n2\xff\n", "x", "after line 0: expected UTF-8 text, found the byte 0xff"),
         (b"x\n1\n" + b"z" * 200_000, "x", "line 3: no CSV .*field"),
+        (b"x\n1\n2," + b"3," * 600_000, "x", "line 3: expected a row of at most 1,000,000"),
+        (b'x\n1\n2,"' + b'\n","' * 300_000, "x", r"line \d+: expected a row of at most 1,000,000"),
         (b"," * 20_000, "x", "at most 10,000 columns, found 20,001"),
         (b"", "x", "is empty"),
         (b"\xef\xbb\xbf", "x", "no column 'x'"),
@@ -73,6 +76,23 @@ def test_a_missing_or_huge_file_is_refused(tmp_path):
     with open(path, "wb") as file:
         file.truncate(200_000_001)
     with pytest.raises(ValueError, match="at most 200,000,000 bytes"):
+        data.load_column(path, "x")
+
+
+def test_a_long_file_takes_little_memory(csv_of):
+    path = csv_of(b"x,y\n" + b"1.25,-3.5\n" * 400_000)
+    tracemalloc.start()
+    try:
+        assert len(data.load_column(path, "y")) == 400_000
+        assert tracemalloc.get_traced_memory()[1] < 3 * 8 * 400_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_too_many_rows_are_refused(csv_of):
+    path = csv_of(b"x\n" + b"1\n" * 5_000_001)
+    with pytest.raises(ValueError, match=r"at most 5,000,000 rows. Take a part of it.$"):
         data.load_column(path, "x")
 
 

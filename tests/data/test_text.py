@@ -29,8 +29,8 @@ def write_sparse(path, size):
     ("make", "words"),
     [
         (lambda path: None, "expected a file, found nothing"),
-        (lambda path: path.mkdir(), "expected a file, found something else"),
-        (os.mkfifo, "expected a file, found something else"),
+        (lambda path: path.mkdir(), "expected a file, found a folder"),
+        (os.mkfifo, "expected a file, found a pipe or device"),
         (lambda path: path.write_bytes(b""), "is empty"),
         (lambda path: path.write_bytes(b" \n\n"), "only blanks"),
         (lambda path: path.write_bytes(b"caf\xe9 au lait"), "UTF-8 text, found the byte 0xe9 at 3"),
@@ -44,6 +44,30 @@ def test_what_is_no_text_is_refused_in_one_line(tmp_path, make, words):
         data.load_text(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("x" * 5_000, "File name too long"),
+        ("ab/" * 2_000, "File name too long"),
+        ("a\0b", "embedded null byte"),
+        ("/dev/zero", "found a pipe or device"),
+        (__file__ + "/x", "found nothing there"),
+    ],
+)
+def test_odd_paths_are_refused_in_one_line(path, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        data.load_text(path)
+    assert path[:100] in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_a_link_to_itself(tmp_path):
+    path = tmp_path / "text"
+    path.symlink_to(path)
+    with pytest.raises(ValueError, match="cannot be read: Too many levels of symbolic links"):
+        data.load_text(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -5,7 +5,12 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.wrappers import TimeLimit
+from gymnasium.wrappers import (
+    FlattenObservation,
+    NormalizeObservation,
+    NormalizeReward,
+    TimeLimit,
+)
 
 from rlzoo.envs import ENVS, check_env, make_envs
 from tests.env_doubles import ChainEnv, CountingEnv, FaultyEnv
@@ -139,7 +144,6 @@ STANDARD = [
     "FrozenLake8x8-v1",
     "CliffWalking-v1",
     "CliffWalkingSlippery-v1",
-    "Taxi-v4",
     *ENVS,
 ]
 
@@ -189,6 +193,58 @@ def test_an_environment_that_does_not_follow_its_seed_warns():
         assert check_env(Longer) == []
 
 
+@pytest.mark.parametrize(
+    "env",
+    [
+        "Taxi-v4",
+        broken(reset=lambda self, **_: (self.obs(), {"action_mask": np.ones(3, np.int8)})),
+        broken(info={"action_mask": np.ones(3, np.int8)}),
+        lambda: TimeLimit(broken(action_masks=lambda self: np.ones(3, bool))(), 5),
+    ],
+    ids=["Taxi", "at reset", "at step", "method"],
+)
+def test_action_masks_are_said_to_be_unused(env):
+    with pytest.warns(UserWarning, match="offers action masks, which rlzoo does not use yet"):
+        assert check_env(env) == []
+
+
+@pytest.mark.parametrize("wrapper", [NormalizeObservation, NormalizeReward])
+def test_running_statistics_are_said_to_begin_anew(wrapper):
+    with pytest.warns(UserWarning) as told:
+        make_envs(lambda: TimeLimit(wrapper(Good()), 5), 1, 0).close()
+    assert any(f"wrapped in {wrapper.__name__}, whose running" in str(w.message) for w in told)
+
+
+@pytest.mark.parametrize(
+    ("space", "advice"),
+    [
+        (spaces.Tuple((spaces.Discrete(2), Good.observation_space)), "FlattenObservation"),
+        (spaces.MultiBinary(3), "FlattenObservation"),
+        (spaces.Sequence(Good.observation_space), "ObservationWrapper"),
+    ],
+)
+def test_the_advice_for_a_space_works(space, advice):
+    """A space that rlzoo does not take is no breach of Gymnasium's rules."""
+    obs = space.sample()
+    env = broken(observation_space=space, obs=lambda self: obs)
+    with pytest.raises(ValueError, match=r"cannot work with .*expected Box or Discrete") as caught:
+        make_envs(env, 1, 0)
+    assert advice in str(caught.value) and "rules" not in str(caught.value)
+    if advice == "FlattenObservation":
+        make_envs(lambda: FlattenObservation(env()), 1, 0).close()
+
+
+def test_an_unknown_id_is_refused_as_everywhere():
+    with pytest.raises(ValueError, match=r"unknown env 'CartPol-v1'. Did you mean 'CartPole-v1'"):
+        check_env("CartPol-v1")
+
+
+@pytest.mark.parametrize("method", ["__init__", "reset", "step", "close"])
+def test_an_exit_that_the_environment_asks_for_is_a_problem_of_it(method):
+    problems = check_env(broken(**{method: raises(SystemExit(0))}))
+    assert [text for text in problems if "sys.exit(0)" in text] or method == "close"
+
+
 def test_an_instance_is_reset_but_not_closed():
     closed = []
     env = broken(close=lambda self: closed.append(self))()
@@ -208,7 +264,7 @@ def test_it_stops_in_time():
 
 
 def test_make_envs_refuses_a_broken_environment():
-    with pytest.raises(ValueError, match="breaks the rules of Gymnasium: terminated of step: exp"):
+    with pytest.raises(ValueError, match=r"cannot work with .*: terminated of step: exp"):
         make_envs(broken(terminated=0), 1, 0)
     make_envs(broken(terminated=0), 1, 0, check=False).close()
 

@@ -75,6 +75,41 @@ def test_a_module_that_registers(monkeypatch):
         make_env("nowhere:MyChain-v0")
 
 
+def test_a_module_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "found_here.py").write_text(
+        "import gymnasium\n"
+        "from tests.env_doubles import ChainEnv\n"
+        "gymnasium.register('Here-v0', 'found_here:ChainEnv')\n"
+    )
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != ""])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "found_here", raising=False)
+    monkeypatch.delitem(gymnasium.registry, "Here-v0", raising=False)
+    before = list(sys.path)
+    make_env("found_here:Here-v0").close()
+    assert sys.path == [*before, str(tmp_path)]  # behind all else: it hides nothing
+
+
+def test_a_module_that_leaves_is_a_failure(tmp_path, monkeypatch):
+    (tmp_path / "leaves.py").write_text("import sys; sys.exit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RuntimeError, match=r"importing leaves called sys.exit\(0\)"):
+        make_env("leaves:Any-v0")
+
+
+def test_a_package_that_a_wrapper_needs_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.delitem(sys.modules, "gymnasium.wrappers.atari_preprocessing", raising=False)
+
+    def make():
+        from gymnasium.wrappers import atari_preprocessing
+
+        return atari_preprocessing.AtariPreprocessing(ChainEnv())
+
+    with pytest.raises(ValueError, match="`pip install opencv-python-headless`"):
+        make_env(make)
+
+
 def test_arguments():
     assert make_env(ChainEnv, {"time_limit": 3}).time_limit == 3
     for env in (ChainEnv, "CartPole-v1"):
@@ -84,5 +119,5 @@ def test_arguments():
 
 @pytest.mark.parametrize("env", [None, 3, ChainEnv()])
 def test_neither_id_nor_callable(env):
-    with pytest.raises(ValueError, match="an environment id or a callable"):
+    with pytest.raises(ValueError, match=r"an environment id or a callable.*lambda: MyEnv"):
         env_factory(env)

@@ -1,5 +1,6 @@
 """Both kinds of vector environment keep the same promises."""
 
+import collections
 import json
 import time
 import types
@@ -407,6 +408,42 @@ def test_raise(kind, mode, make):
             env.step(5)
     # The state is that before the failing step: what a last checkpoint may hold.
     assert len(envs.get_state()["actions"][1]) == max(0, at - 1)
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("bad_flag", "terminated is 'no', expected a bool"),
+        ("bad_info", "info of step is None, expected a dict"),
+        ("bad_reward", "reward is '1', expected a number"),
+        ("sys_exit", r"the environment called sys.exit\(0\)"),
+        ("exit_reset", r"the environment called sys.exit\(0\)"),
+    ],
+)
+def test_every_step_is_checked(kind, told, mode, make):
+    """What goes wrong only in mid-run: an episode long after the one that is tried at first."""
+    seeds = make(ChainEnv, 2, 4)
+    for _ in range(3):
+        seeds.reset()
+    env_kwargs = {"kind": kind, "only_seed": seeds.episode_seed(1), "at": 4}
+    envs = make(FaultyEnv, 2, 4, mode=mode, env_kwargs=env_kwargs)
+    with pytest.raises((ValueError, RuntimeError), match=told) as caught:
+        run_until_fault(envs)
+    assert "environment 1, episode 2" in "\n".join([str(caught.value), *caught.value.__notes__])
+
+
+def test_numpy_flags_and_numbers_are_taken(make):
+    class Scalars(ChainEnv):
+        def step(self, action):
+            obs, reward, *flags, _ = super().step(action)
+            return obs, np.float32(reward), *map(np.bool_, flags), collections.OrderedDict()
+
+    envs = make(Scalars, 1, 0, check=False)
+    envs.reset()
+    for _ in range(10):
+        step = envs.step([0])
+    assert (step.reward[0], step.terminated[0], step.truncated[0]) == (1, True, False)
 
 
 @pytest.mark.filterwarnings("ignore:FaultyEnv:RuntimeWarning")

@@ -72,6 +72,12 @@ def test_environments_that_do_not_fit(env, message):
     assert "\n" not in str(caught.value)
 
 
+def test_more_than_fits_into_memory_is_refused_before_it_is_gathered():
+    """An observation of Catch has 50 values of 1 byte; 10**8 of them, 44 bytes a value: 220 GB."""
+    with pytest.raises(ValueError, match=r"steps=10{12} needs [\d,]+ MiB, .*lower steps to \d+"):
+        gather("rlzoo/Catch-v0", 10**12, 0)
+
+
 def test_standardised_by_the_part_that_is_learned_from():
     obs = np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0], [100.0, 7.0]])
     found = standardized(obs, obs[:3])

@@ -1,5 +1,6 @@
 """What goes wrong in a run: the learner is kept from it, and the last checkpoint is good."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from rlzoo.cli import main
 from rlzoo.envs.ports import PORTS
 from rlzoo.envs.ports.cartpole import CartPole
 from rlzoo.train import checkpoint
+from rlzoo.train.session import Stop
 from tests.env_doubles import ChainEnv, CountingEnv, FaultyEnv
 from tests.train.killed_runs import final_arrays
 from tests.train.test_host import episode_seed, genuine
@@ -138,6 +140,20 @@ def test_a_run_goes_on_without_a_dropped_environment(agent, overrides, tmp_path)
 
 def limited(**kwargs):
     return gymnasium.wrappers.TimeLimit(FaultyEnv(**kwargs), 50)
+
+
+@pytest.mark.parametrize("kind", ["sys_exit", "broken_pipe"])
+def test_no_end_of_an_environment_passes_for_success(kind, tmp_path, capfd):
+    """Some leave when their window is closed, or lose the program behind their pipe."""
+    here = "tests.env_doubles:Faulty-v0"
+    line = f"train dqn {here} --loop host --steps 60 --set env.kind={kind} --set learning_starts=16"
+    line += " --set batch_size=8 --set torso.sizes=[8] --set eval_every=0 --json --set env.at=9"
+    assert main([*line.split(), "--run-dir", str(tmp_path / "run")]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    told = err.splitlines()[-1]
+    assert "Faulty-v0, environment 0, episode 0" in told and "To replay" in told
+    assert ("called sys.exit(0)" if kind == "sys_exit" else "BrokenPipeError") in told
 
 
 # --- agents that diverge ---
@@ -301,7 +317,7 @@ def test_sigterm_loses_nothing(tmp_path):
 
 
 STUCK = """
-import gymnasium, pathlib, time
+import gymnasium, hashlib, pathlib, time
 
 class Stuck(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(-1, 1, (2,))
@@ -316,23 +332,59 @@ class Stuck(gymnasium.Env):
         Stuck.count += 1
         if Stuck.count == 250:
             pathlib.Path(r"NOTE").touch()
-            time.sleep(100)
+            HANG
         return self.observation_space.low, 0.0, False, False, {}
 
 gymnasium.register("Stuck-v0", Stuck, max_episode_steps=40)
 """
 
 
+def start_stuck(tmp_path, vector, hang):
+    (tmp_path / "stuck_env.py").write_text(
+        STUCK.replace("NOTE", str(tmp_path / "stuck")).replace("HANG", hang)
+    )
+    return start(
+        f"train dqn stuck_env:Stuck-v0 {SETTINGS} --vector {vector} --set checkpoint_every=40 "
+        f"--steps 1000 --run-dir {tmp_path / 'run'} --set eval_every=0",
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "hang", ["time.sleep(100)", "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"], ids=["py", "c"]
+)
+def test_one_signal_ends_a_hung_run(hang, tmp_path):
+    """Also where it hangs in a library of C, in which Python cannot raise anything."""
+    process = start_stuck(tmp_path, "sync", hang)
+    wait_for((tmp_path / "stuck").exists, process)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143 and time.monotonic() - asked < 10
+    assert "what came after the last checkpoint is lost" in err and "Traceback" not in err
+    assert checkpoint.load(tmp_path / "run" / "checkpoints")[1]["loop"]["step"] >= 40
+
+
+def test_the_signals_of_a_process_that_an_environment_forks_are_its_own():
+    """They end that process, and do not stop the run."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    with Stop() as stop:
+        child.start()
+        child.terminate()
+        child.join(10)
+        assert child.exitcode == -signal.SIGTERM
+        time.sleep(0.1)
+        assert stop.signal == 0
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+
+
 @pytest.mark.parametrize("vector", ["sync", pytest.param("async", marks=pytest.mark.slow)])
 def test_a_second_ctrl_c_ends_at_once(vector, tmp_path):
     """Also while an environment does not answer, so that the loop cannot come to its end."""
     note, run_dir = tmp_path / "stuck", tmp_path / "run"
-    (tmp_path / "stuck_env.py").write_text(STUCK.replace("NOTE", str(note)))
-    process = start(
-        f"train dqn stuck_env:Stuck-v0 {SETTINGS} --vector {vector} --set checkpoint_every=40 "
-        f"--steps 1000 --run-dir {run_dir} --set eval_every=0",
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-    )
+    process = start_stuck(tmp_path, vector, "time.sleep(100)")
     wait_for(note.exists, process)
     workers = children(process.pid)
     process.send_signal(signal.SIGINT)

@@ -1,6 +1,8 @@
 """What images show: pictures of any kind, read as MNIST shows digits."""
 
+import os
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -179,7 +181,7 @@ def truncated(folder) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be read as a picture"),
+        (b"", "is empty"),
         (b"These are words.", "cannot be read as a picture"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot be read as a picture"),
         (truncated, "cannot be read as a picture .*truncated"),
@@ -198,15 +200,60 @@ def test_bad_pictures_are_one_line(content, message, tmp_path):
     assert "\n" not in str(caught.value) and "bad.png" in str(caught.value)
 
 
-def test_no_file_a_folder_and_a_blank_sheet(tmp_path):
-    with pytest.raises(ValueError, match="There is no file"):
-        read_image(tmp_path / "nothing.png", SHAPE)
-    with pytest.raises(ValueError, match="cannot be read as a picture"):
-        read_image(tmp_path, SHAPE)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "expected a file, found nothing there"),
+        (lambda path: path.mkdir(), "expected a file, found a folder there"),
+        (os.mkfifo, "expected a file, found a pipe or device there"),
+        (lambda path: path.symlink_to("/dev/zero"), "expected a file, found a pipe or device"),
+        (lambda path: (path.touch(), os.truncate(path, 10**12)), "at most 200,000,000 bytes"),
+    ],
+    ids=["nothing", "folder", "pipe", "device", "huge"],
+)
+def test_what_is_no_file_is_refused_at_once(make, message, tmp_path):
+    make(tmp_path / "picture.png")
+    with pytest.raises(ValueError, match=message) as caught:
+        read_image(tmp_path / "picture.png", SHAPE)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_blank_sheet(tmp_path):
     for paper in ("white", "black", "#808080"):
         Image.new("RGB", (50, 40), paper).save(tmp_path / "blank.png")
         with pytest.raises(ValueError, match="shows nothing: no pixel stands out"):
             read_image(tmp_path / "blank.png", SHAPE)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_a_large_picture_is_made_smaller_before_it_takes_memory(kind, tmp_path):
+    """5,000 x 4,000 pixels, 80 MB as float32 and 160 MB as float64, of which NumPy sees a part."""
+    drawn().resize((5_000, 4_000), Image.Resampling.NEAREST).save(tmp_path / f"large.{kind}")
+    tracemalloc.start()
+    try:
+        image = read_image(tmp_path / f"large.{kind}", SHAPE)
+        assert tracemalloc.get_traced_memory()[1] < 200_000_000
+    finally:
+        tracemalloc.stop()
+    smaller = read(drawn().resize((2_000, 1_600), Image.Resampling.NEAREST), tmp_path)
+    assert np.abs(image.astype(int) - smaller).mean() < 2
+    check_like_mnist(image)
+
+
+def test_a_long_strip_is_read_too(tmp_path):
+    strip = np.full((3, 200_000), 255, np.uint8)
+    strip[1, 100_000:150_000] = 0
+    image = read(Image.fromarray(strip), tmp_path)
+    assert image.any() and image.dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", ["jpg", "tiff", "png"])
+def test_a_large_photograph_is_read_as_it_was_held(kind, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    large = drawn().resize((3_000, 2_250), Image.Resampling.NEAREST)
+    turned = read(large.transpose(Image.Transpose.ROTATE_90), tmp_path, f"turned.{kind}", exif=exif)
+    assert np.abs(turned.astype(int) - read(large, tmp_path)).mean() < 2
 
 
 def test_runs_that_tell_no_images_apart(run, tmp_path):

@@ -35,6 +35,7 @@ from rlzoo.interop.tf_agents.specs import action_spec, time_step_spec
 from rlzoo.interop.tf_agents.trajectories import episodes, pairs
 from rlzoo.ops import rng
 from rlzoo.replay import Replay
+from rlzoo.tables import BRIDGED
 from rlzoo.types import Chunk, EnvSpec, Transitions
 
 _NOT_NEGATIVE = (0.0, math.inf)
@@ -199,7 +200,7 @@ class DQNConfig:
     target_update_period: int = 250  # gradient steps between target updates
     target_update_rate: float = 1.0  # 1 copies the network, less moves the target by that share
     double_q: bool = False  # their DdqnAgent
-    loss: Literal["huber", "squared"] = "huber"
+    loss: Literal["huber", "squared"] = "huber"  # of the TD error
     max_grad_norm: float = 10.0  # clips each gradient's norm; 0 does not
 
     def __post_init__(self):
@@ -219,7 +220,7 @@ class DQNConfig:
 
 
 class TFAgentsDQN(_ReplayBridge):
-    """`DqnAgent` or `DdqnAgent`."""
+    """DQN of TF-Agents (`DqnAgent`, `DdqnAgent`); explores by our strategies."""
 
     Config = DQNConfig
     action_spaces = ("Discrete",)
@@ -301,7 +302,7 @@ class SACConfig:
 
     torso: str = "dense"  # default torso
     learning_rate: float = 3e-4  # of the actor's Adam, > 0
-    critic_learning_rate: float = 3e-4  # > 0
+    critic_learning_rate: float = 3e-4  # of the critics' Adam, > 0
     alpha_learning_rate: float = 3e-4  # of the entropy's weight, > 0
     discount: float = 0.99  # gamma, 0..1
     batch_size: int = 256  # steps per gradient step
@@ -334,7 +335,7 @@ class SACConfig:
 
 
 class TFAgentsSAC(_ContinuousBridge):
-    """`SacAgent` with two critics and a learned entropy weight."""
+    """SAC of TF-Agents, for continuous actions: two critics, a learned entropy weight."""
 
     Config = SACConfig
     _tags = ("loss/total", "loss/critic", "loss/actor", "loss/alpha")
@@ -399,7 +400,7 @@ class TD3Config:
 
     torso: str = "dense"  # default torso
     learning_rate: float = 1e-3  # of the actor's Adam, > 0
-    critic_learning_rate: float = 1e-3  # > 0
+    critic_learning_rate: float = 1e-3  # of the critics' Adam, > 0
     discount: float = 0.99  # gamma, 0..1
     batch_size: int = 256  # steps per gradient step
     replay_capacity: int = 100_000  # steps kept
@@ -436,7 +437,7 @@ class TD3Config:
 
 
 class TFAgentsTD3(_ContinuousBridge):
-    """`Td3Agent`."""
+    """TD3 of TF-Agents, for continuous actions."""
 
     Config = TD3Config
     _tags = ("loss/total", "loss/critic", "loss/actor")
@@ -529,7 +530,7 @@ class REINFORCEConfig:
 
 
 class TFAgentsREINFORCE(_EpisodeBridge):
-    """`ReinforceAgent`."""
+    """REINFORCE of TF-Agents, with an optional baseline."""
 
     Config = REINFORCEConfig
 
@@ -597,7 +598,7 @@ class PPOConfig:
 
 
 class TFAgentsPPO(_EpisodeBridge):
-    """`PPOClipAgent`."""
+    """PPO of TF-Agents (clipped), on whole episodes."""
 
     Config = PPOConfig
 
@@ -640,18 +641,9 @@ class TFAgentsPPO(_EpisodeBridge):
         return self.config.num_epochs, metrics
 
 
-AGENTS: dict[str, type] = {
-    "tf_agents.dqn": TFAgentsDQN,
-    "tf_agents.reinforce": TFAgentsREINFORCE,
-    "tf_agents.ppo": TFAgentsPPO,
-    "tf_agents.sac": TFAgentsSAC,
-    "tf_agents.td3": TFAgentsTD3,
-}
-
-
 def register() -> None:
     """Adds the agents to rlzoo's table, so that `rlzoo.train("tf_agents.dqn", ...)` knows them."""
-    agents.AGENTS.update(AGENTS)
+    agents.AGENTS.update(BRIDGED.data)
 
 
 def _adam(learning_rate: float) -> Any:

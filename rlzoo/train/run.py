@@ -37,7 +37,9 @@ class Run:
         summary: what `summary.json` holds.
     """
 
-    def __init__(self, run_dir: Path, agent: Agent, config: RunConfig, summary: dict, source):
+    def __init__(
+        self, run_dir: Path, agent: Agent, config: RunConfig, summary: dict[str, Any], source
+    ):
         self.dir = run_dir
         self.agent = agent
         self.config = config

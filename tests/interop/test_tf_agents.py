@@ -601,5 +601,5 @@ def test_a_python_too_new_is_said_at_once(monkeypatch):
 
 def test_a_missing_extra_is_said_with_the_line_that_installs_it(monkeypatch):
     monkeypatch.setattr(extras, "_is_installed", lambda name: name != "tf_agents")
-    with pytest.raises(ValueError, match=r"pip install 'rlzoo-tf\[tf-agents\]'"):
+    with pytest.raises(ValueError, match=r"pip install tf-agents==0.19.0 'tf-keras>=2.21'"):
         extras.prepare()

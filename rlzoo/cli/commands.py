@@ -43,6 +43,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         "run_dir": args.run_dir,
         "loop": args.loop,
         "until_return": args.until_return,
+        "wrappers": args.wrappers,
         "callbacks": args.callbacks,
         "loggers": args.loggers,
         "quiet": args.json,
@@ -91,7 +92,7 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
     from rlzoo.train import pretrain, run, seeds
 
     if pretrain.is_pretraining(args.run):
-        for flag in ("steps", "env", "until_return", "callbacks", "loggers"):
+        for flag in ("steps", "env", "until_return", "wrappers", "callbacks", "loggers"):
             if getattr(args, flag) not in (None, []):
                 flag = flag if flag == "steps" else flag.rstrip("s").replace("_", "-")
                 raise ValueError(f"This is a pretraining run: it takes --epochs, not --{flag}.")
@@ -101,6 +102,7 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
     options = {
         "steps": args.steps,
         "until_return": args.until_return,
+        "wrappers": args.wrappers,
         "env": args.env,
         "callbacks": args.callbacks,
         "loggers": args.loggers,
@@ -120,7 +122,9 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from rlzoo.train import policy
 
     started = time.perf_counter()
-    result = policy.evaluate(args.run, env=args.env, episodes=args.episodes, seed=args.seed)
+    result = policy.evaluate(
+        args.run, env=args.env, wrappers=args.wrappers, episodes=args.episodes, seed=args.seed
+    )
     return {
         "run_dir": args.run,
         **_outcome(result),
@@ -137,7 +141,7 @@ def record(args: argparse.Namespace) -> dict[str, Any]:
     _import_for(_configured_agent(args.run))
     from rlzoo.train import policy
 
-    result = policy.record(args.run, output, env=args.env, seed=args.seed)
+    result = policy.record(args.run, output, env=args.env, wrappers=args.wrappers, seed=args.seed)
     return {"run_dir": args.run, "file": str(output), **_outcome(result)}
 
 

@@ -172,6 +172,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="training loop (default auto)",
     )
     _add_until_return(train)
+    _add_wrapper(train, "a name in gymnasium.wrappers, module:Class, or '{name: ..., ...}'")
     _add_hooks(train)
     _add_json(train)
 
@@ -226,11 +227,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_until_return(resume)
     _add_hooks(resume)
     _add_env(resume, "--env", help="needed if the run's environment is module:Env-v0")
+    _add_wrapper(resume, "needed if one of the run's is module:Class: all of them")
     _add_json(resume)
 
     evaluate = command("evaluate", "Evaluate a run's best agent, greedily, on fresh environments.")
     _add_run(evaluate)
     _add_env(evaluate, "--env", help="another environment to evaluate in")
+    _add_wrapper(evaluate, "needed if one of the run's is module:Class: all of them")
     evaluate.add_argument("--episodes", type=_count, default=20, metavar="N", help="default 20")
     evaluate.add_argument("--seed", type=_count, metavar="S", help="seed of the environments")
     _add_json(evaluate)
@@ -241,6 +244,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-o", "--output", metavar="FILE", help="FILE.gif or FILE.mp4 (default RUN/episode.gif)"
     )
     _add_env(record, "--env", help="another environment to record")
+    _add_wrapper(record, "needed if one of the run's is module:Class: all of them")
     record.add_argument("--seed", type=_count, metavar="S", help="seed of the environment")
     _add_json(record)
 
@@ -314,6 +318,16 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
 def _add_until_return(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--until-return", type=float, metavar="X", help="stop when an evaluation reaches it"
+    )
+
+
+def _add_wrapper(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--wrapper",
+        action="append",
+        dest="wrappers",
+        metavar="NAME",
+        help=f"{what}; may be repeated, the first is the inmost",
     )
 
 

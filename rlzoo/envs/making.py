@@ -8,14 +8,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Union
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from rlzoo.types import nearest
 
-EnvSource = str | Callable[..., gymnasium.Env]
+EnvSource = Union[str, Callable[..., gymnasium.Env], "Wrapped"]
 RAISED = (Exception, SystemExit)  # what an environment may raise; Ctrl-C is the user's
 
 # Parts of an environment's entry point, and what brings the package it needs.
@@ -32,6 +32,16 @@ _PIP_LINES = {
     "classic_control": "pip install pygame",
     "toy_text": "pip install pygame",
 }
+
+
+class Wrapped(NamedTuple):
+    """An environment with wrappers around it."""
+
+    env: EnvSource
+    wrappers: tuple[Callable[..., gymnasium.Env], ...]  # the first is the inmost
+
+    def __str__(self) -> str:
+        return str(self.env)
 
 
 def make_env(env: EnvSource, env_kwargs: dict[str, Any] | None = None) -> gymnasium.Env:
@@ -57,6 +67,8 @@ def env_factory(
     The function can be sent to another process: it carries what Gymnasium's registry says,
     so an id registered in the user's own script is known there too.
     """
+    if isinstance(env, Wrapped):
+        return functools.partial(_wrap, env_factory(env.env, env_kwargs), env.wrappers)
     kwargs = dict(env_kwargs or {})
     if callable(env) and not isinstance(env, gymnasium.Env):
         name = getattr(env, "__qualname__", type(env).__qualname__)
@@ -68,6 +80,24 @@ def env_factory(
         )
     spec = dataclasses.replace(_find(env), order_enforce=False, disable_env_checker=True)
     return functools.partial(_make, spec.id, functools.partial(gymnasium.make, spec), kwargs)
+
+
+def _wrap(make: Callable[[], gymnasium.Env], wrappers: tuple[Callable, ...]) -> gymnasium.Env:
+    env = make()
+    for wrapper in wrappers:
+        function = wrapper.func if isinstance(wrapper, functools.partial) else wrapper
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        try:
+            around = wrapper(env)
+        except RAISED as error:
+            close_env(env)
+            raise ValueError(f"wrapper {name}: {type(error).__name__}: {error}") from error
+        if not isinstance(around, gymnasium.Env):
+            raise ValueError(
+                f"wrapper {name}: expected it to return an environment, received {around!r}."
+            )
+        env = around
+    return env
 
 
 def import_named(name: str, what: str) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo.agents import Agent, agent_class
+from rlzoo.envs.making import EnvSource
 from rlzoo.exploration import Exploration
 from rlzoo.train import checkpoint
 from rlzoo.train.config import RunConfig, Transfer, make_exploration, make_torso
 from rlzoo.train.plain import CALLABLE, fill
 from rlzoo.train.torso import put_to_work
+from rlzoo.train.wrappers import wrapped
 from rlzoo.types import EnvSpec
 
 EVAL, FINAL = 1, 2  # streams of evaluation seeds: to choose the best, to judge it
@@ -28,6 +30,13 @@ class Source(NamedTuple):
     env: str | Callable | None = None
     torso: keras.Layer | None = None
     exploration: Exploration | None = None
+    wrappers: Sequence[Any] | None = None
+
+
+def environment(config: RunConfig, source: Source) -> EnvSource:
+    """Returns what makes a run's environments, its wrappers around them."""
+    wrappers = config.wrappers if source.wrappers is None else source.wrappers
+    return wrapped(source.env or config.env, wrappers)
 
 
 def build_agent(config: RunConfig, spec: EnvSpec, source: Source, *, fresh: bool = False) -> Agent:

@@ -6,13 +6,12 @@ only; whatever they name is looked up in rlzoo's own tables, never imported.
 """
 
 import dataclasses
-import functools
 import importlib.resources
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -23,12 +22,18 @@ from rlzoo.train.plain import (
     fill,
     load_yaml,
     lookup,
+    mark,
     merge,
     read_text,
     short,
     typed,
 )
+from rlzoo.train.wrappers import describe as describe_wrappers
+from rlzoo.train.wrappers import imports, wrapped
 from rlzoo.types import nearest
+
+if TYPE_CHECKING:
+    from rlzoo.envs.making import EnvSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +72,7 @@ class RunConfig:
     vector: Literal["sync", "async"] = "sync"  # in this process, or one process each
     loop: Literal["auto", "host", "graph"] = "auto"  # auto: graph where the env has a port
     env_kwargs: dict = dataclasses.field(default_factory=dict)  # to the environment; JSON values
+    wrappers: tuple = ()  # around each environment: names or {name: ..., ...}, the inmost first
     on_env_error: Literal["raise", "restart", "drop"] = "raise"  # what to do when one fails
     eval_every: int = 5_000  # by default steps / 20, at least 1,000; steps; 0: only at the end
     eval_episodes: int = 20  # episodes in each evaluation; >= 1
@@ -94,6 +100,8 @@ class RunConfig:
                 "eval_every is 0. Expected eval_every above 0."
             )
         _check_json(self.env_kwargs, "env_kwargs")
+        object.__setattr__(self, "wrappers", describe_wrappers(self.wrappers))
+        _check_json(self.wrappers, "wrappers")
 
 
 _RANGES = {
@@ -135,6 +143,7 @@ def resolve(
     vector: str | None = None,
     loop: str | None = None,
     until_return: float | None = None,
+    wrappers: Iterable[Any] | None = None,
     exploration: Any = None,
     torso: Any = None,
     torso_from: str | Path | None = None,
@@ -158,6 +167,7 @@ def resolve(
         vector: "sync" or "async".
         loop: "auto", "host" or "graph".
         until_return: stop when an evaluation's mean return reaches it.
+        wrappers: around each environment: names, `{"name": ...}` mappings, classes.
         exploration: a name, a `{"name": ...}` mapping, or a strategy.
         torso: a name, a `{"name": ...}` mapping, or a Keras layer.
         torso_from: the folder of a run whose torso to start from.
@@ -184,7 +194,7 @@ def resolve(
             "'dqn CartPole-v1', or a configuration file that has them."
         )
     if from_file:
-        _check_trusted(from_file, env, str(file))
+        _check_trusted(from_file, env, wrappers, str(file))
         if from_file.get("env") != name:
             from_file = {key: from_file[key] for key in from_file if key != "env_kwargs"}
     flags = {
@@ -194,6 +204,7 @@ def resolve(
         "vector": vector,
         "loop": loop,
         "until_return": until_return,
+        "wrappers": None if wrappers is None else describe_wrappers(wrappers),
         "exploration": None if exploration is None else _choice(exploration, "exploration"),
         "torso": None if torso is None else _choice(torso, "torso"),
     }
@@ -224,15 +235,16 @@ def resolve(
         checkpoint_every=merged.get("checkpoint_every", eval_every),
         log_every=merged.get("log_every", max(1_000, config.steps // 1_000)),
     )
-    return complete(config, name if env is None else env)
+    given = config.wrappers if wrappers is None else wrappers
+    return complete(config, wrapped(name if env is None else env, given))
 
 
-def complete(config: RunConfig, env: str | Callable) -> RunConfig:
+def complete(config: RunConfig, env: "EnvSource") -> RunConfig:
     """Returns `config` with every hyperparameter filled in and checked against its class.
 
     Args:
         config: the run's configuration, its three open sections possibly partial.
-        env: the environment's id, or the callable that makes it.
+        env: the environment's id, or what makes it, its wrappers around it.
     """
     cls = agent_class(config.agent, env, config.env_kwargs)
     Config = cls.Config
@@ -293,7 +305,7 @@ def _pretrained(run: str | Path, torso: Any) -> tuple[dict[str, Any], str]:
     )
 
 
-def agent_class(agent: str, env: str | Callable, env_kwargs: dict | None = None) -> Any:
+def agent_class(agent: str, env: "EnvSource", env_kwargs: dict | None = None) -> Any:
     """Returns the class that learns as `agent` on the kind of observations that `env` has."""
     if agent not in AGENTS:
         raise ValueError(f"Unknown agent {agent!r}. {nearest(agent, [*AGENTS, *BRIDGED])}")
@@ -305,13 +317,18 @@ def agent_class(agent: str, env: str | Callable, env_kwargs: dict | None = None)
     return agents.agent_class(agent, probe.spec)
 
 
-def _loop(config: RunConfig, env: str | Callable, known: tuple[str, ...]) -> str:
+def _loop(config: RunConfig, env: "EnvSource", known: tuple[str, ...]) -> str:
     """Returns the loop that `auto` stands for; checks that the graph loop can be had."""
     from rlzoo.envs import make_env
     from rlzoo.envs.ports import make_port
 
     if config.loop == "graph" and "graph" not in known:
         raise ValueError(f"{config.agent} runs in the host loop only. Leave --loop out.")
+    if config.loop == "graph" and config.wrappers:
+        raise ValueError(
+            "wrappers: the graph loop has environments of its own, which take none. Leave --loop "
+            "out, or the wrappers."
+        )
     if config.loop == "host" or "graph" not in known:
         return "host"
     if config.loop == "auto" and (config.vector == "async" or not isinstance(env, str)):
@@ -370,13 +387,20 @@ def to_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
 
 
-def from_yaml(text: str, *, env: str | Callable | None = None, where: str = "") -> RunConfig:
+def from_yaml(
+    text: str,
+    *,
+    env: str | Callable | None = None,
+    wrappers: Iterable[Any] | None = None,
+    where: str = "",
+) -> RunConfig:
     """Returns the configuration that `to_yaml` wrote.
 
     Args:
         text: of the file. It is data: nothing in it is executed or imported.
         env: what the caller gave for the environment. Needed where the text names one that would
             import a module, or that was a callable in Python.
+        wrappers: likewise; all of them, as they were.
         where: the name of the file, for messages.
 
     Raises:
@@ -387,14 +411,25 @@ def from_yaml(text: str, *, env: str | Callable | None = None, where: str = "") 
     for key in ("agent", "env"):
         if key not in values:
             raise ValueError(f"{where} has no {key!r}; expected a config.yaml that rlzoo wrote.")
-    _check_trusted(values, env, where)
-    return RunConfig(**values)
+    _check_trusted(values, env, wrappers, where)
+    config = RunConfig(**values)
+    if wrappers is not None and (given := describe_wrappers(wrappers)) != config.wrappers:
+        raise ValueError(
+            f"{where}: expected the wrappers {short(config.wrappers)}, received {short(given)}. "
+            "Give those that the run was trained with."
+        )
+    return config
 
 
-def load_run(run_dir: str | Path, *, env: str | Callable | None = None) -> RunConfig:
-    """Returns the configuration of a run folder. `env` is as in `from_yaml`."""
+def load_run(
+    run_dir: str | Path,
+    *,
+    env: str | Callable | None = None,
+    wrappers: Iterable[Any] | None = None,
+) -> RunConfig:
+    """Returns the configuration of a run folder. `env` and `wrappers` are as in `from_yaml`."""
     path = _config_path(run_dir)
-    return from_yaml(read_text(path), env=env, where=str(path))
+    return from_yaml(read_text(path), env=env, wrappers=wrappers, where=str(path))
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
@@ -421,7 +456,7 @@ def settings(config: RunConfig) -> dict[str, bool | int | float | str]:
 
 def env_name(env: str | Callable) -> str:
     """Returns how a configuration names an environment: its id, or a mark for a callable."""
-    return env if isinstance(env, str) else _mark(env)
+    return env if isinstance(env, str) else mark(env)
 
 
 def describe(value: Any) -> Any:
@@ -434,7 +469,7 @@ def describe(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [describe(item) for item in value]
     if callable(value):
-        return {"name": _mark(value)}
+        return {"name": mark(value)}
     return value
 
 
@@ -458,15 +493,7 @@ def _registered_name(value: Any) -> str:
     for name, registered in (*EXPLORATIONS.items(), *SCHEDULES.items()):
         if type(value) is registered:
             return name
-    return _mark(value)
-
-
-def _mark(value: Any) -> str:
-    """Returns the mark of an object that only Python code can supply."""
-    while isinstance(value, functools.partial):
-        value = value.func
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{CALLABLE}{named.__module__}.{named.__qualname__}"
+    return mark(value)
 
 
 def _choice(given: Any, what: str) -> dict[str, Any]:
@@ -479,7 +506,7 @@ def _choice(given: Any, what: str) -> dict[str, Any]:
         return describe(given)
     if isinstance(given, (bool, int, float, list, tuple)) or given is None:
         raise ValueError(f"{what}: expected a name, a mapping or an object, received {given!r}.")
-    return {"name": _mark(given)}
+    return {"name": mark(given)}
 
 
 # Layers: presets, files and assignments.
@@ -531,7 +558,12 @@ def _checked(values: Any, where: str) -> dict[str, Any]:
     return values
 
 
-def _check_trusted(values: Mapping[str, Any], env: str | Callable | None, where: str) -> None:
+def _check_trusted(
+    values: Mapping[str, Any],
+    env: str | Callable | None,
+    wrappers: Iterable[Any] | None,
+    where: str,
+) -> None:
     """Refuses a file that would import code by name which the caller did not name."""
     name = values.get("env", "")
     if env is None and name.startswith(CALLABLE):
@@ -543,6 +575,12 @@ def _check_trusted(values: Mapping[str, Any], env: str | Callable | None, where:
         raise ValueError(
             f"{where} names the environment {name!r}, which would import a module. If you trust "
             f"it, give the environment yourself as well: {name}."
+        )
+    if wrappers is None and (names := imports(describe_wrappers(values.get("wrappers", ())))):
+        raise ValueError(
+            f"{where} names the wrapper {names[0]!r}, which would import a module or was made in "
+            "Python. If you trust it, give all wrappers yourself as well: --wrapper NAME, or "
+            "wrappers=[...]."
         )
     if env is None or env == name:
         for text in _texts(values.get("env_kwargs", {})):

@@ -5,6 +5,7 @@ null, lists and mappings. Nothing in it is imported or executed.
 """
 
 import dataclasses
+import functools
 import inspect
 import math
 import os
@@ -214,6 +215,14 @@ def lookup(choice: Mapping[str, Any], table: Mapping[str, Any], what: str) -> tu
             )
         raise ValueError(f"Unknown {what} {short(name)}. {nearest(str(name), table)}")
     return table[name], {key: item for key, item in choice.items() if key != "name"}
+
+
+def mark(value: Any) -> str:
+    """Returns the mark of an object that only Python code can supply."""
+    while isinstance(value, functools.partial):
+        value = value.func
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{CALLABLE}{named.__module__}.{named.__qualname__}"
 
 
 def short(value: Any) -> str:

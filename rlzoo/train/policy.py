@@ -1,6 +1,6 @@
 """A trained agent that acts: loading, evaluating and recording the best agent of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,15 @@ from rlzoo.envs.base import env_action
 from rlzoo.exploration import Exploration
 from rlzoo.train import checkpoint
 from rlzoo.train import evaluate as evaluation
-from rlzoo.train.build import FINAL, Source, assign, build_agent, read_checkpoint, stream
+from rlzoo.train.build import (
+    FINAL,
+    Source,
+    assign,
+    build_agent,
+    environment,
+    read_checkpoint,
+    stream,
+)
 from rlzoo.train.compiled import Compiled, compile_act, initial_state
 from rlzoo.train.config import RunConfig, load_run
 from rlzoo.types import EnvSpec
@@ -85,14 +93,17 @@ def load(
     env: str | Callable | None = None,
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
+    wrappers: Sequence[Any] | None = None,
     last: bool = False,
 ) -> Policy:
     """Returns the best agent of a run (or the last one), ready to `predict`.
 
     The other arguments are those of `resume`.
     """
-    agent, config, source = _load_agent(Path(run_dir), Source(env, torso, exploration), last)
-    probe = make_envs(source.env or config.env, 1, 0, env_kwargs=config.env_kwargs, check=False)
+    agent, config, source = _load_agent(
+        Path(run_dir), Source(env, torso, exploration, wrappers), last
+    )
+    probe = make_envs(environment(config, source), 1, 0, env_kwargs=config.env_kwargs, check=False)
     probe.close()
     return Policy(agent, probe.action_space, int(getattr(probe.obs_space, "start", 0)))
 
@@ -105,6 +116,7 @@ def evaluate(
     env: str | Callable | None = None,
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
+    wrappers: Sequence[Any] | None = None,
     last: bool = False,
 ) -> evaluation.Evaluation:
     """Plays greedy episodes with the best agent of a run (or the last one).
@@ -116,11 +128,16 @@ def evaluate(
         env: another environment with the same spaces, or as in `resume`.
         torso: as in `resume`.
         exploration: as in `resume`.
+        wrappers: as in `resume`.
         last: take the newest checkpoint, not the best.
     """
-    agent, config, source = _load_agent(Path(run_dir), Source(env, torso, exploration), last)
+    agent, config, source = _load_agent(
+        Path(run_dir), Source(env, torso, exploration, wrappers), last
+    )
     seed = stream(config.seed, FINAL) if seed is None else seed
-    evaluator = evaluation.Evaluator(agent, source.env or config.env, config.env_kwargs, episodes)
+    evaluator = evaluation.Evaluator(
+        agent, environment(config, source), config.env_kwargs, episodes
+    )
     return evaluator.run(seed)
 
 
@@ -132,17 +149,20 @@ def record(
     env: str | Callable | None = None,
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
+    wrappers: Sequence[Any] | None = None,
 ) -> evaluation.Evaluation:
     """Writes a greedy episode of the best agent to a .gif or .mp4 file; returns its outcome."""
-    agent, config, source = _load_agent(Path(run_dir), Source(env, torso, exploration), False)
+    agent, config, source = _load_agent(
+        Path(run_dir), Source(env, torso, exploration, wrappers), False
+    )
     seed = stream(config.seed, FINAL) if seed is None else seed
-    where = source.env or config.env
+    where = environment(config, source)
     return evaluation.record(agent, where, config.env_kwargs, Path(path), seed)
 
 
 def _load_agent(run_dir: Path, source: Source, last: bool) -> tuple[Agent, RunConfig, Source]:
-    config = load_run(run_dir, env=source.env)
-    env = source.env or config.env
+    config = load_run(run_dir, env=source.env, wrappers=source.wrappers)
+    env = environment(config, source)
     envs = make_envs(env, 1, 0, env_kwargs=config.env_kwargs, check=False)
     envs.close()
     agent = build_agent(config, envs.spec, source)

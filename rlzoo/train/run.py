@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,7 @@ def train(
     unfreeze_after: int | None = None,
     torso_lr_scale: float | None = None,
     until_return: float | None = None,
+    wrappers: Sequence[Any] | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
     callbacks: Iterable[Any] = (),
     loggers: Iterable[Any] = (),
@@ -119,6 +120,8 @@ def train(
         unfreeze_after: keep them so for this many environment steps.
         torso_lr_scale: what to multiply the learning rate by for them.
         until_return: stop when an evaluation's mean return reaches it.
+        wrappers: around each environment, the first inmost: names in `gymnasium.wrappers`,
+            "module:Class", {"name": "FrameStackObservation", "stack_size": 4}, or classes.
         overrides: settings whose names are no keywords, such as {"exploration.epsilon": 0.1}; or
             `key=value` texts, as after --set.
         callbacks: objects that the run calls on its way, see `rlzoo.train.callbacks.Callback`, or
@@ -145,6 +148,7 @@ def train(
         vector=vector,
         loop=loop,
         until_return=until_return,
+        wrappers=wrappers,
         exploration=exploration,
         torso=torso,
         torso_from=torso_from,
@@ -157,6 +161,7 @@ def train(
         env=env,
         torso=torso if isinstance(torso, keras.Layer) else None,
         exploration=exploration if isinstance(exploration, Exploration) else None,
+        wrappers=wrappers,
     )
     path = Path(run_dir) if run_dir is not None else new_run_dir(resolved, f"s{resolved.seed}")
     try:
@@ -179,6 +184,7 @@ def resume(
     env: str | Callable | None = None,
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
+    wrappers: Sequence[Any] | None = None,
     callbacks: Iterable[Any] = (),
     loggers: Iterable[Any] = (),
     quiet: bool = False,
@@ -193,19 +199,22 @@ def resume(
         env: needed where the run's environment was a callable, or an id that imports a module.
         torso: needed where the run's torso was a Keras layer of yours: the same, anew.
         exploration: needed where the run's strategy was one of yours.
+        wrappers: needed where one of them was "module:Class" or made in Python: all of them.
         callbacks: as for `train`; those of the run before are not remembered.
         loggers: likewise.
         quiet: show nothing.
     """
     path = Path(run_dir)
-    load_run(path, env=env)  # says what is wrong before the lock makes a folder
+    load_run(path, env=env, wrappers=wrappers)  # says what is wrong before the lock makes a folder
     with files.lock(path):
-        config = load_run(path, env=env)
+        config = load_run(path, env=env, wrappers=wrappers)
         if steps is not None:
             config = further(config, steps, logs.read_summary(path))
         if until_return is not None:
             config = dataclasses.replace(config, until_return=until_return)
-        return _train(path, config, Source(env, torso, exploration), quiet, callbacks, loggers)
+        return _train(
+            path, config, Source(env, torso, exploration, wrappers), quiet, callbacks, loggers
+        )
 
 
 def further(config: RunConfig, steps: int, summary: Mapping[str, Any]) -> RunConfig:

@@ -6,11 +6,12 @@ So to start and to go on are the same, and no object crosses from one process to
 
 import dataclasses
 import inspect
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,12 +20,13 @@ from typing import Any
 from rlzoo.envs import make_envs
 from rlzoo.envs.making import import_named
 from rlzoo.train import aggregate, files, logs
-from rlzoo.train.build import Source, build_agent
+from rlzoo.train.build import Source, build_agent, environment
 from rlzoo.train.config import RunConfig, flatten, from_yaml, load_run, resolve, to_yaml
 from rlzoo.train.loggers import LOGGERS
 from rlzoo.train.plain import CALLABLE
 from rlzoo.train.run import further, new_run_dir
 from rlzoo.train.session import Interrupted, Stop
+from rlzoo.train.wrappers import describe
 
 _RLZOO = [sys.executable, "-m", "rlzoo.cli"]
 _SHARED = {  # of one machine, among several processes
@@ -86,8 +88,8 @@ def train_seeds(
     if first.seed != unique[0]:
         raise ValueError("seed: expected either seeds or the setting seed, received both.")
     configs = {seed: dataclasses.replace(first, seed=seed) for seed in unique}
-    _check(first, env)
-    options = _options(env, callbacks, loggers, quiet)
+    _check(first, env, flags.get("wrappers"))
+    options = _options(env, flags.get("wrappers"), callbacks, loggers, quiet)
     path = Path(run_dir) if run_dir is not None else new_run_dir(first, "seeds")
     if (path / "config.yaml").exists() or seed_dirs(path):
         raise ValueError(
@@ -105,6 +107,7 @@ def resume_seeds(
     steps: int | None = None,
     until_return: float | None = None,
     env: str | None = None,
+    wrappers: Sequence[Any] | None = None,
     callbacks: Iterable[str] = (),
     loggers: Iterable[str] = (),
     quiet: bool = False,
@@ -116,6 +119,7 @@ def resume_seeds(
         steps: a new total of environment steps for each seed.
         until_return: another return that ends each, as for `rlzoo.resume`.
         env: needed where the environment is an id that imports a module.
+        wrappers: needed where one of them is "module:Class": all of them.
         callbacks: as for `train_seeds`.
         loggers: as for `train_seeds`.
         quiet: show nothing but errors.
@@ -124,9 +128,11 @@ def resume_seeds(
     found = seed_dirs(path)
     if not found:
         raise ValueError(f"{path} holds no seeds; expected a folder that --seeds has made.")
-    options = _options(env, callbacks, loggers, quiet)
+    options = _options(env, wrappers, callbacks, loggers, quiet)
     with files.lock(path):
-        configs = {seed: load_run(folder, env=env) for seed, folder in found.items()}
+        configs = {
+            seed: load_run(folder, env=env, wrappers=wrappers) for seed, folder in found.items()
+        }
         if steps is not None:
             done = {seed: logs.read_summary(folder) for seed, folder in found.items()}
             configs = {s: further(c, steps, done[s]) for s, c in configs.items()}
@@ -144,7 +150,7 @@ def seed_dirs(folder: Path) -> dict[int, Path]:
     return dict(sorted(named.items()))
 
 
-def _check(config: RunConfig, env: str | None) -> None:
+def _check(config: RunConfig, env: str | None, wrappers: Sequence[Any] | None) -> None:
     """Refuses what every seed would fail of."""
     for key, value in flatten(dataclasses.asdict(config)).items():
         if CALLABLE in str(value):
@@ -152,17 +158,23 @@ def _check(config: RunConfig, env: str | None) -> None:
                 f"{key}: {str(value).replace(CALLABLE, '')} is an object of this process, and each "
                 "seed trains in another. Give it by name, or call rlzoo.train once for each seed."
             )
-    from_yaml(to_yaml(config), env=env)
-    probe = make_envs(config.env, 1, 0, env_kwargs=config.env_kwargs)
+    from_yaml(to_yaml(config), env=env, wrappers=wrappers)
+    probe = make_envs(environment(config, Source()), 1, 0, env_kwargs=config.env_kwargs)
     probe.close()
     build_agent(config, probe.spec, Source())
 
 
 def _options(
-    env: str | None, callbacks: Iterable[str], loggers: Iterable[str], quiet: bool
+    env: str | None,
+    wrappers: Iterable[Any] | None,
+    callbacks: Iterable[str],
+    loggers: Iterable[str],
+    quiet: bool,
 ) -> list[str]:
     """Returns what each child is told beside its folder."""
     options = ["--env", env] if env else []
+    for choice in describe(wrappers or ()):
+        options += ["--wrapper", json.dumps(choice)]
     for what, names in (("callback", list(callbacks)), ("logger", list(loggers))):
         for name in names:
             if not isinstance(name, str):

@@ -28,6 +28,7 @@ from rlzoo.train.build import (
     Source,
     assign,
     build_agent,
+    environment,
     read_checkpoint,
     stream,
     variable_bytes,
@@ -76,7 +77,7 @@ class Session:
         self.callbacks = Callbacks(callbacks)  # first: what is wrong there is known at once
         self.run_dir = run_dir
         self.config = config
-        self.env = source.env or config.env
+        self.env = environment(config, source)
         self.step = 0
         self.seconds = 0.0  # of training, also in earlier sessions
         self.best = -np.inf  # mean return of the best evaluation

@@ -61,7 +61,8 @@ def read_torso(run_dir: str | Path) -> SavedTorso:
         )
     arrays, meta, _ = checkpoint.load(folder, best=best, only=("torso/", "network/"))
     if "agent" in meta:
-        choice = load_run(run_dir, env=meta.get("config", {}).get("env")).torso
+        own = meta.get("config", {})  # nothing is imported for a torso
+        choice = load_run(run_dir, env=own.get("env"), wrappers=own.get("wrappers")).torso
         spec = EnvSpec(**meta["spec"])
         obs = ObsSpec(tuple(spec.obs_shape), spec.obs_dtype, spec.num_states)
     else:

@@ -2,10 +2,13 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlzoo.train.plain import CALLABLE, load_yaml, mark, short
 from rlzoo.types import nearest
+
+if TYPE_CHECKING:
+    from rlzoo.envs.making import EnvSource
 
 _ELSEWHERE = {  # what they write or show is no part of training
     "RecordVideo": "`rlzoo record` makes videos",
@@ -13,8 +16,8 @@ _ELSEWHERE = {  # what they write or show is no part of training
 }
 
 
-def describe(given: Iterable[Any]) -> list[dict[str, Any]]:
-    """Returns wrappers as a configuration holds them: `[{"name": ..., **parameters}, ...]`.
+def describe(given: Iterable[Any]) -> tuple[dict[str, Any], ...]:
+    """Returns wrappers as a configuration holds them: `({"name": ..., **parameters}, ...)`.
 
     Args:
         given: names in `gymnasium.wrappers` or "module:Class", such mappings (also as YAML texts),
@@ -22,7 +25,7 @@ def describe(given: Iterable[Any]) -> list[dict[str, Any]]:
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ValueError(f"wrappers: expected a list of wrappers, received {short(given)}.")
-    return [_describe(one) for one in given]
+    return tuple(_describe(one) for one in given)
 
 
 def makers(given: Iterable[Any]) -> tuple[Callable, ...]:
@@ -32,6 +35,14 @@ def makers(given: Iterable[Any]) -> tuple[Callable, ...]:
         ValueError: for a name that is unknown, or of an object that is not at hand.
     """
     return tuple(one if _is_object(one) else _named(_describe(one)) for one in given)
+
+
+def wrapped(env: "EnvSource", given: Iterable[Any]) -> "EnvSource":
+    """Returns what makes an environment with wrappers around it, the first inmost."""
+    from rlzoo.envs.making import Wrapped
+
+    made = makers(given)
+    return Wrapped(env, made) if made else env
 
 
 def imports(choices: Iterable[Mapping[str, Any]]) -> list[str]:

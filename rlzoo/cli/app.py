@@ -5,6 +5,7 @@ its cause.
 """
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -21,6 +22,8 @@ _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # ± where a terminal knows ASCII only
     args = parse(argv)
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     from rlzoo.cli import commands

@@ -46,7 +46,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         "wrappers": args.wrappers,
         "callbacks": args.callbacks,
         "loggers": args.loggers,
-        "quiet": args.json,
+        "quiet": args.quiet,
     }
     if args.seeds is not None:
         return seeds.train_seeds(args.agent, args.env, seeds=args.seeds, **settings)
@@ -67,7 +67,7 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
         config=args.config,
         run_dir=args.run_dir,
         overrides=args.overrides,
-        quiet=args.json,
+        quiet=args.quiet,
         data=args.data,
         download=args.download or None,
         env=args.env,
@@ -96,7 +96,7 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
             if getattr(args, flag) not in (None, []):
                 flag = flag if flag == "steps" else flag.rstrip("s").replace("_", "-")
                 raise ValueError(f"This is a pretraining run: it takes --epochs, not --{flag}.")
-        return pretrain.resume_pretraining(args.run, epochs=args.epochs, quiet=args.json).summary
+        return pretrain.resume_pretraining(args.run, epochs=args.epochs, quiet=args.quiet).summary
     if args.epochs is not None:
         raise ValueError("--epochs is for pretraining runs; this one takes --steps.")
     options = {
@@ -106,7 +106,7 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
         "env": args.env,
         "callbacks": args.callbacks,
         "loggers": args.loggers,
-        "quiet": args.json,
+        "quiet": args.quiet,
     }
     if several:
         return seeds.resume_seeds(args.run, **options)
@@ -187,9 +187,10 @@ def show(command: str, result: dict[str, Any]) -> None:
             print(f"{found['file']}: {found['class']} ({100 * found['probability']:.1f} %)")
     elif command in ("train", "resume"):
         run_dir = Path(result["run_dir"])
-        for name, prefix in (("best", ""), ("last", "last_")):
+        for name, prefix, step in (("best", "", "best_step"), ("last", "last_", "steps")):
             if f"{prefix}mean_return" in result:
-                print(f"{name:>4}: {_returns(result, prefix)}")
+                print(f"{name}: {_mean(result, prefix)} at step {result[step]:,}")
+        print(f"(± is the standard deviation over {_episodes(result)}.)")
         if stopped_by := result.get("stopped_by"):
             print(f"Stopped by {stopped_by} at step {result['steps']:,}.")
         print(f"Results in {run_dir}. See how it went, and evaluate it again:")
@@ -234,11 +235,19 @@ def _show_pretrained(result: dict[str, Any]) -> None:
     print(f"  rlzoo train AGENT ENV --torso-from {run_dir}")
 
 
-def _returns(result: dict[str, Any], prefix: str = "") -> str:
-    mean, std = result[f"{prefix}mean_return"], result.get(f"{prefix}std_return")
-    spread = "" if std is None else f" +- {std:.2f}"
-    episodes = "1 episode" if result["episodes"] == 1 else f"{result['episodes']} episodes"
-    return f"mean return {mean:.2f}{spread} over {episodes}"
+def _returns(result: dict[str, Any]) -> str:
+    if result["episodes"] == 1:
+        return f"return {result['mean_return']:.2f}"
+    return f"{_mean(result)} (standard deviation) over {_episodes(result)}"
+
+
+def _mean(result: dict[str, Any], prefix: str = "") -> str:
+    mean, std = result[f"{prefix}mean_return"], result[f"{prefix}std_return"]
+    return f"mean return {mean:.2f} ± {std:.2f}"
+
+
+def _episodes(result: dict[str, Any]) -> str:
+    return "1 episode" if result["episodes"] == 1 else f"{result['episodes']:,} episodes"
 
 
 def _runs_dir(run_dir: Path) -> Path:

@@ -174,6 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_until_return(train)
     _add_wrapper(train, "a name in gymnasium.wrappers, module:Class, or '{name: ..., ...}'")
     _add_hooks(train)
+    _add_quiet(train)
     _add_json(train)
 
     pretrain = command(
@@ -204,6 +205,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_set(pretrain)
     _add_config(pretrain)
     _add_run_dir(pretrain, "runs/pretrain/TASK/DATE-TIME-sSEED")
+    _add_quiet(pretrain)
     _add_json(pretrain)
 
     predict = command(
@@ -228,6 +230,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_hooks(resume)
     _add_env(resume, "--env", help="needed if the run's environment is module:Env-v0")
     _add_wrapper(resume, "needed if one of the run's is module:Class: all of them")
+    _add_quiet(resume)
     _add_json(resume)
 
     evaluate = command("evaluate", "Evaluate a run's best agent, greedily, on fresh environments.")
@@ -350,9 +353,15 @@ def _add_hooks(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--json", action="store_true", help="end with one JSON object; all else on standard error"
+        "--json",
+        action="store_true",
+        help="print the result as one JSON object, all else on standard error",
     )
 
 

@@ -8,23 +8,21 @@ import collections
 import csv
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from rlzoo.train.files import replacing
 from rlzoo.train.loggers import Loggers
+from rlzoo.train.screen import make_screen
 
 METRICS = "metrics.csv"
 
 _COLUMNS = ["step", "wall_time", "tag", "value"]
 _FLUSH_SECONDS = 2.0
-_BAR_SECONDS = 0.2
-_LINE_SECONDS = 5.0
 _RECENT_EPISODES = 100
 
 
@@ -63,7 +61,7 @@ class RunLog:
         self._metrics = open(run_dir / METRICS, "a", encoding="utf-8", newline="")  # noqa: SIM115
         self._rows = csv.writer(self._metrics, lineterminator="\n")
         self._events = _Events(run_dir, start_step)
-        self._screen = _screen(total_steps, quiet)
+        self._screen = None if quiet else make_screen(total_steps)
         if self._screen:
             self._loggers.warn = self._screen.say
         # What will be trained anew has reached them already.
@@ -110,7 +108,7 @@ class RunLog:
 
     def evaluation(self, step: int, mean: float, std: float, episodes: int) -> None:
         """Writes an evaluation: mean and standard deviation of the return of some episodes."""
-        self._evaluation = f"{_text(mean)} ± {_text(std)} ({episodes} episodes)"
+        self._evaluation = f"eval {_text(mean)} ± {_text(std)} at step {step:,}"
         self._write(step, {"eval/return": mean, "eval/return_std": std})
 
     def picture(self, step: int, tag: str, path: Path) -> None:
@@ -174,18 +172,19 @@ class RunLog:
             self.flush()
 
     def _show(self, now: float) -> None:
+        if not self._screen:
+            return
         speed = self._speed.value()
-        status = []
+        pace, state = [], []
         if speed:
-            status += [f"{speed:,.0f} steps/s", _time_left(self._total_steps - self._step, speed)]
+            pace = [f"{speed:,.0f} steps/s", _time_left(self._total_steps - self._step, speed)]
+        if self._evaluation:
+            state.append(self._evaluation)
         if self._recent:
             counts, returns = zip(*self._recent, strict=True)
-            status.append(f"return {_text(np.average(returns, weights=counts))}")
-        status += [f"{name} {_text(v)}" for name, v in self._fields().items() if v is not None]
-        if self._evaluation:
-            status.append(f"evaluation {self._evaluation}")
-        if self._screen:
-            self._screen.show(self._step, "  ".join(status))
+            state.append(f"return {_text(np.average(returns, weights=counts))}")
+        state += [f"{name} {_text(v)}" for name, v in self._fields().items() if v is not None]
+        self._screen.show(self._step, pace, state)
         self._shown = (now, self._step, bool(self._recent))
 
 
@@ -291,85 +290,6 @@ class _Events:
 
     def _write(self, event: Any) -> None:
         self._file.write(event.SerializeToString())
-
-
-# --- the screen ---
-
-
-class _Screen(Protocol):
-    seconds: float  # least time between two showings
-
-    def show(self, step: int, status: str) -> None: ...
-
-    def say(self, text: str) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _Lines:
-    """Plain lines on standard error."""
-
-    seconds = _LINE_SECONDS
-
-    def __init__(self, total_steps: int):
-        self._total_steps = total_steps
-
-    def show(self, step: int, status: str) -> None:
-        percent = 100 * step // max(self._total_steps, 1)
-        self.say(f"step {step:,}/{self._total_steps:,} ({percent} %)  {status}".rstrip())
-
-    def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        pass
-
-
-class _Bar:
-    """A bar on a terminal. It is redrawn by calls only: no thread that takes time from training."""
-
-    seconds = _BAR_SECONDS
-
-    def __init__(self, total_steps: int):
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-        from rich.table import Column
-
-        count = "step {task.completed:,.0f}/{task.total:,.0f}"
-        self._progress = Progress(
-            TextColumn(count, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=20),
-            TextColumn(
-                "{task.fields[status]}",
-                markup=False,
-                table_column=Column(ratio=1),
-            ),
-            console=Console(stderr=True),
-            auto_refresh=False,
-            expand=True,
-            redirect_stdout=sys.stdout.isatty(),  # else it is a pipe or a file: leave it alone
-        )
-        self._task = self._progress.add_task("", total=total_steps, status="")
-
-    def show(self, step: int, status: str) -> None:
-        self._progress.update(self._task, completed=step, status=status)
-        self._progress.start()  # does nothing the second time
-        self._progress.refresh()
-
-    def say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
-
-    def close(self) -> None:
-        self._progress.stop()
-
-
-def _screen(total_steps: int, quiet: bool) -> _Screen | None:
-    if quiet:
-        return None
-    from rich.console import Console
-
-    terminal = sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
-    return _Bar(total_steps) if terminal else _Lines(total_steps)
 
 
 # --- small things ---

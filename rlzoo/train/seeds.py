@@ -185,7 +185,7 @@ def _options(
             if what == "callback" or name not in LOGGERS:
                 import_named(name, what)
             options += [f"--{what}", name]
-    return [*options, "--json"] if quiet else options
+    return [*options, "--quiet"] if quiet else options
 
 
 def _write(path: Path, configs: Mapping[int, RunConfig]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from rlzoo import networks
+from rlzoo.agents import Agent
 from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
 from rlzoo.envs.ports import PortedEnvs, make_ported_envs
@@ -103,9 +104,10 @@ class Session:
             found = _newest_meta(run_dir)
             self.agent = build_agent(config, envs.spec, source, fresh=found is None)
             start = 0 if found is None else int(found["loop"]["step"])
+            total, note = end_of_run(self.agent, config, start)
             self.log = logs.RunLog(
                 run_dir,
-                config.steps,
+                total,
                 quiet=quiet,
                 start_step=start,
                 loggers=loggers,
@@ -115,9 +117,11 @@ class Session:
             stop.message = self.log.message
             size = sum(map(variable_bytes, self.agent.variables().values())) / 2**20
             self.log.message(
-                f"Compiling {config.agent} for {config.env}, {config.loop} loop ({size:,.1f} MiB "
-                "of weights, optimiser state and replay) ..."
+                f"Compiling {config.agent} for {config.env}, {config.loop} loop; its weights and "
+                f"replay take {size:,.1f} MiB ..."
             )
+            if note:
+                self.log.message(note)
             self.loop: HostLoop | GraphLoop
             if isinstance(envs, PortedEnvs):
                 self.loop = GraphLoop(self.agent, envs, config.seed)
@@ -180,7 +184,10 @@ class Session:
     def _compile(self) -> None:
         started = time.perf_counter()
         self.loop.compile()
-        self.log.message(f"Compiled in {time.perf_counter() - started:.1f} s.")
+        episodes = self.config.eval_episodes
+        spread = f"mean return ± standard deviation over {episodes} episodes"
+        shown = spread if episodes > 1 else "return of 1 episode"
+        self.log.message(f"Compiled in {time.perf_counter() - started:.1f} s. eval: {shown}.")
 
     def _thaw(self) -> float:
         """Lets a pretrained torso learn if its time has come; returns when it will."""
@@ -329,6 +336,31 @@ class Ended(KeyboardInterrupt):
             "rlzoo resume RUN"
         )
         self.exit_code = 128 + signal_number
+
+
+def end_of_run(agent: Agent, config: RunConfig, start: int = 0) -> tuple[int, str]:
+    """Returns the step at which a run ends, and why that is not the one asked for, if it is not.
+
+    A run learns from whole chunks to its end, so that one that goes on later is the same as one
+    that was longer from the start.
+
+    Args:
+        agent: the learner.
+        config: of the run.
+        start: the step it goes on from.
+    """
+    if agent.whole_episodes:
+        note = f"{config.agent} plays whole episodes: it may end some steps after {config.steps:,}."
+        return config.steps, note if start < config.steps else ""
+    chunk = agent.chunk_length * config.num_envs
+    total = start + -(-max(0, config.steps - start) // chunk) * chunk
+    if total == max(start, config.steps):
+        return total, ""
+    envs = f" of {config.num_envs} environments" if config.num_envs > 1 else ""
+    return total, (
+        f"{total:,} steps, not {config.steps:,}: {config.agent} learns from {agent.chunk_length} "
+        f"steps{envs} at a time."
+    )
 
 
 class Stop:

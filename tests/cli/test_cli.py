@@ -272,12 +272,16 @@ def test_training_ends_with_the_results_and_what_to_type(monkeypatch, capfd):
         "last_mean_return": 481.25,
         "last_std_return": 20.5,
         "episodes": 20,
+        "best_step": 47_500,
+        "steps": 50_000,
     }
     fake(monkeypatch, lambda args: summary, "train")
     assert main(["train", "dqn", "CartPole-v1"]) == 0
     shown = capfd.readouterr().out
-    assert "best: mean return 500.00 +- 0.00 over 20 episodes" in shown
-    assert "last: mean return 481.25 +- 20.50 over 20 episodes" in shown
+    assert "best: mean return 500.00 ± 0.00 at step 47,500\n" in shown
+    assert "last: mean return 481.25 ± 20.50 at step 50,000\n" in shown
+    assert "(± is the standard deviation over 20 episodes.)" in shown
+    assert max(map(len, shown.splitlines())) <= 92
     assert "tensorboard --logdir runs\n" in shown
     assert "rlzoo evaluate runs/CartPole-v1/dqn/20260101-000000-s0\n" in shown
 

@@ -202,12 +202,12 @@ def test_plain_lines(tmp_path, capsys, clock):
         "step 1,000/50,000 (2 %)  1,000 steps/s  49 s left  return 20  loss 0.01235  epsilon 0.5",
         *(
             f"step {step:,}/50,000 ({step // 500} %)  1,000 steps/s  {50 - step // 1000} s left"
-            f"  return 20  loss 0.01235  epsilon 0.5{evaluation}"
+            f"{evaluation}  return 20  loss 0.01235  epsilon 0.5"
             for step, evaluation in [
                 (6000, ""),
-                (11_000, "  evaluation 123.5 ± 7 (20 episodes)"),
-                (16_000, "  evaluation 123.5 ± 7 (20 episodes)"),
-                (20_000, "  evaluation 123.5 ± 7 (20 episodes)"),
+                (11_000, "  eval 123.5 ± 7 at step 9,000"),
+                (16_000, "  eval 123.5 ± 7 at step 9,000"),
+                (20_000, "  eval 123.5 ± 7 at step 9,000"),
             ]
         ),
     ]
@@ -236,34 +236,45 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("columns", [80, 160])
-def test_bar_on_a_terminal(tmp_path, monkeypatch, capsys, clock, columns):
+@pytest.mark.parametrize("columns", [60, 80, 160])
+@pytest.mark.parametrize("color", [True, False])
+def test_two_lines_on_a_terminal(tmp_path, monkeypatch, capsys, clock, columns, color):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.delenv("NO_COLOR", raising=False)
+    if not color:
+        monkeypatch.setenv("NO_COLOR", "1")
     with RunLog(tmp_path, 50_000) as log:
         log.message("Compiling [b]dqn[/b] ...")
         log.episode(1, 20.0, 20)
         for step in range(1, 101):
             clock.now += 0.1
+            if step == 50:
+                log.evaluation(step * 100, 195.23, 12.31, 20)
             log.progress(step * 100, partial(dict, loss=0.5, note="[red]"))
             print("standard output")
     text = terminal.getvalue()
     assert "Compiling [b]dqn[/b] ..." in text
+    assert bool(re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", text)) == color
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
     lines = [line.rstrip() for line in plain.replace("\r", "\n").splitlines()]
     assert max(map(len, lines)) <= columns
-    status = "1,000 steps/s  40 s left  return 20  loss 0.5  note [red]"
-    shown = " ".join(" ".join(lines[-2:]).split())
-    assert re.search(r"step 10,000/50,000 ━+", shown)
-    for words in ("1,000 steps/s", "40 s left", "return 20", "loss 0.5", "note [red]"):
-        assert words in shown
-    assert (status in lines[-1]) == (columns > 100)
+    pace, state = lines[-2:]
+    assert re.fullmatch(r"step 10,000/50,000 +[━╸╺]+ +20 %  1,000 steps/s  40 s left", pace)
+    whole = "eval 195.2 ± 12.31 at step 5,000  return 20  loss 0.5  note [red]"
+    assert state == (whole if columns > 60 else whole[:59] + "…")
     # What is not ours and goes to a pipe or a file is left alone.
     assert capsys.readouterr().out == "standard output\n" * 100
     assert "standard output" not in text
+
+
+def test_no_more_than_all_is_done(tmp_path, capsys):
+    """Whole episodes may go beyond the end."""
+    with RunLog(tmp_path, 300) as log:
+        log.progress(512)
+    assert capsys.readouterr().err == "step 512/300 (100 %)\n"
 
 
 def test_dumb_terminal_gets_lines(tmp_path, monkeypatch):

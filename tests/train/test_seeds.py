@@ -154,7 +154,7 @@ def test_a_seed_alone_has_all_cores_and_the_usual_place(folder, monkeypatch):
     assert summary["run_dir"].endswith("-seeds")
     note = notes(folder / summary["run_dir"])["s7"]
     assert "TF_NUM_INTRAOP_THREADS" not in note["environment"]
-    assert note["options"] == ["--env", MAZE[1], "--json"]
+    assert note["options"] == ["--env", MAZE[1], "--quiet"]
 
 
 def test_a_failing_seed_stops_no_other_and_is_tried_again(folder, capfd):

@@ -8,6 +8,7 @@ import pytest
 
 from rlzoo import data
 from rlzoo.data.series import _solve
+from tests.damage import damaged
 
 SUNSPOTS = b'year, "spots" ,note\n1700,5,"a\nb"\n\n1701,1.1e1,\n1702,-16,c\n'
 
@@ -77,6 +78,20 @@ def test_a_missing_or_huge_file_is_refused(tmp_path):
         file.truncate(200_000_001)
     with pytest.raises(ValueError, match="at most 200,000,000 bytes"):
         data.load_column(path, "x")
+
+
+def test_damage_anywhere_is_one_line_or_harmless(csv_of):
+    good = b"x,y,z\n" + b"".join(b'%d,%.3f,"t"\n' % (i, i / 7) for i in range(100))
+    random = np.random.default_rng(2)
+    refused = 0
+    for _ in range(200):
+        path = csv_of(damaged(good, random))
+        try:
+            data.load_column(path, "y")
+        except ValueError as error:
+            refused += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+    assert refused > 50
 
 
 def test_a_long_file_takes_little_memory(csv_of):

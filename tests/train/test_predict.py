@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 import rlzoo
 from rlzoo.data import embedded_digits
 from rlzoo.train.predict import predict_images, read_image
+from tests.damage import damaged
 
 SHAPE = (28, 28)
 
@@ -198,6 +199,22 @@ def test_bad_pictures_are_one_line(content, message, tmp_path):
     with pytest.raises(ValueError, match=message) as caught:
         read_image(file, SHAPE)
     assert "\n" not in str(caught.value) and "bad.png" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "gif", "bmp", "webp", "tiff"])
+def test_damage_anywhere_is_one_line_or_harmless(kind, tmp_path):
+    file = tmp_path / f"picture.{kind}"
+    drawn().save(file)
+    good, random = file.read_bytes(), np.random.default_rng(3)
+    refused = 0
+    for _ in range(60):
+        file.write_bytes(damaged(good, random))
+        try:
+            assert read_image(file, SHAPE).dtype == np.uint8
+        except ValueError as error:
+            refused += 1
+            assert str(file) in str(error) and "\n" not in str(error)
+    assert refused > 15
 
 
 @pytest.mark.parametrize(

@@ -257,13 +257,19 @@ class Envs:
             "retired": [bool(retired) for retired in self.retired],
         }
 
-    def set_state(self, state: dict[str, Any], expected_obs: Any = None) -> np.ndarray:
+    def set_state(
+        self,
+        state: dict[str, Any],
+        expected_obs: Any = None,
+        on_step: Callable[[int], None] = lambda t: None,
+    ) -> np.ndarray:
         """Brings back a state by resetting with the same seeds and replaying the actions.
 
         Args:
             state: from `get_state`, of as many environments with the same seed.
             expected_obs: [N, ...] the observations they should end up with; a warning tells
                 if they do not.
+            on_step: called with the number of each step that is replayed.
 
         Returns:
             [N, ...] the current observations.
@@ -283,6 +289,7 @@ class Envs:
         early: set[int] = set()
         idle = self.spec.action_box.low if self.spec.action_box else 0
         for t in range(max(map(len, actions))):
+            on_step(t)
             due = [i for i in started if t < len(actions[i])]
             early.update(self._waiting.intersection(due))
             active = np.zeros(self.num_envs, bool)
@@ -466,7 +473,7 @@ class Envs:
             lifetime = [int(steps) for steps in state.get("lifetime", [0] * len(episode))]
             actions = [[self._checked_action(action) for action in row] for row in state["actions"]]
             retired = [bool(value) for value in state.get("retired", [False] * len(episode))]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a state of environments: {error!r}") from error
         lengths = {len(part) for part in (episode, lifetime, actions, retired)}
         if lengths != {self.num_envs}:

@@ -68,28 +68,47 @@ def read_checkpoint(
     run_dir: Path,
     config: RunConfig,
     spec: EnvSpec,
-    template: Mapping[str, Any],
+    template: Callable[[dict[str, Any]], Mapping[str, Any]],
     *,
     best: bool = False,
     only: str = "",
     any_limit: bool = False,
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Reads a checkpoint that fits the agent and the environment, or says how it does not."""
+) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
+    """Reads a checkpoint that fits the agent and the environment, or says how it does not.
+
+    Args:
+        run_dir: the folder of the run.
+        config: of the run.
+        spec: of the environment.
+        template: from the checkpoint's meta to the shape and dtype of every array.
+        best: as in `checkpoint.load`.
+        only: as in `checkpoint.load`.
+        any_limit: whether the environment's time limit may differ.
+    """
 
     def fitting(meta: dict[str, Any]) -> Mapping[str, Any]:
         expected = {"agent": config.agent, "spec": {**spec._asdict()}}
         expected["spec"]["obs_shape"] = list(spec.obs_shape)
-        found = {"agent": meta.get("agent"), "spec": dict(meta.get("spec") or {})}
+        spec_found = meta.get("spec")
+        spec_found = dict(spec_found) if isinstance(spec_found, dict) else {}
+        found = {"agent": meta.get("agent"), "spec": spec_found}
         found["spec"].setdefault("action_box", None)  # older checkpoints know Discrete only
         if any_limit:  # acting does not depend on the time limit
             expected["spec"].pop("max_episode_steps")
             found["spec"].pop("max_episode_steps", None)
         if differing := checkpoint.describe_mismatch(expected, found):
             raise ValueError(f"The checkpoint in {run_dir} does not fit: {'; '.join(differing)}.")
-        return template
+        return template(meta)
 
-    arrays, meta, _ = checkpoint.load(run_dir / "checkpoints", fitting, best=best, only=only)
-    return arrays, meta
+    return checkpoint.load(run_dir / "checkpoints", fitting, best=best, only=only)
+
+
+def template_of(variables: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Returns the shape and dtype of each variable, as a checkpoint holds it."""
+    return {
+        name: (tuple(v.shape), keras.backend.standardize_dtype(v.dtype))
+        for name, v in variables.items()
+    }
 
 
 def assign(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -31,7 +31,7 @@ import numpy as np
 
 from rlzoo.train.files import fsync, lock, remove_temporaries, temporary_path
 
-__all__ = ["checkpoints", "describe_mismatch", "load", "lock", "save"]
+__all__ = ["checkpoints", "describe_mismatch", "load", "lock", "save", "step_of", "versions"]
 
 Template = Mapping[str, tuple[Sequence[int], Any]]  # name -> (shape, dtype)
 
@@ -149,7 +149,7 @@ def load(
         template: name -> (shape, dtype) of every array wanted, or a function of `meta` that
             returns it (and may raise a `ValueError` of its own). It is checked before any
             array is read. None takes all as they are, however big.
-        best: read the best checkpoint instead of the newest.
+        best: read the best checkpoint instead, or the newest where no best one is good.
         only: leave out arrays whose names do not start so: `"network/"` to act, not to learn.
 
     Returns:
@@ -164,7 +164,9 @@ def load(
     refused: dict[Path, str] = {}
     while True:
         # Looked up anew each time: a running trainer may have put newer ones in their place.
-        path = next((p for p in checkpoints(directory, best=best) if p not in refused), None)
+        found = checkpoints(directory, best=True) if best else []
+        found += checkpoints(directory)
+        path = next((p for p in found if p not in refused), None)
         if path is None:
             break
         try:
@@ -173,14 +175,12 @@ def load(
             refused[path] = str(error) if path.exists() else "removed while it was being read"
             continue
         if refused:
-            warnings.warn(
-                f"{_listed(refused)}. Loaded the older {path.name} instead.", stacklevel=2
-            )
+            older = "" if best else "the older "
+            warnings.warn(f"{_listed(refused)}. Loaded {older}{path.name} instead.", stacklevel=2)
         return arrays, meta, path
-    kind = "best checkpoint" if best else "checkpoint"
     if refused:
-        raise ValueError(f"no good {kind} in {directory}: {_listed(refused)}.")
-    raise ValueError(f"no {kind} in {directory}. Give the folder of a run that has saved one.")
+        raise ValueError(f"no good checkpoint in {directory}: {_listed(refused)}.")
+    raise ValueError(f"no checkpoint in {directory}. Give the folder of a run that has saved one.")
 
 
 def checkpoints(directory: Path, *, best: bool = False) -> list[Path]:
@@ -192,6 +192,12 @@ def checkpoints(directory: Path, *, best: bool = False) -> list[Path]:
         return []
     found = [(order, directory / name) for name in names if (order := _order(name, best))]
     return [path for _, path in sorted(found, reverse=True)]
+
+
+def step_of(path: Path) -> int:
+    """Returns the step of a checkpoint, from its name."""
+    order = _order(path.name, False) or _order(path.name, True)
+    return order[0] if order else 0
 
 
 def describe_mismatch(
@@ -213,6 +219,16 @@ def describe_mismatch(
         elif _as_json(expected[key]) != _as_json(found[key]):
             lines.append(f"{field}: expected {_short(expected[key])}, found {_short(found[key])}")
     return lines
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Returns the versions of the packages that a run depends on, as a manifest lists them."""
+    found = {}
+    for name, package in _PACKAGES.items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(package)
+    return found
 
 
 # --- names ---
@@ -283,7 +299,7 @@ def _manifest(step: int, meta: Mapping[str, Any], files: list[dict[str, Any]]) -
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"meta must be something JSON can hold: {error}.") from error
     body = (
-        f'{{"format": {FORMAT},\n"step": {step},\n"versions": {json.dumps(_versions())},\n'
+        f'{{"format": {FORMAT},\n"step": {step},\n"versions": {json.dumps(versions())},\n'
         f'"meta": {text},\n"files": [\n' + ",\n".join(map(json.dumps, files)) + "\n]"
     ).encode()
     raw = body + _seal(body)
@@ -297,15 +313,6 @@ def _manifest(step: int, meta: Mapping[str, Any], files: list[dict[str, Any]]) -
 def _seal(body: bytes) -> bytes:
     """Returns the end of a manifest: a checksum of all that comes before."""
     return b',\n"sha256": "' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name, package in _PACKAGES.items():
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(package)
-    return versions
 
 
 def _remove_superseded(directory: Path, newest: Path, keep: int, best: bool) -> None:
@@ -344,12 +351,11 @@ def _free_space(directory: Path) -> str:
 def _read(
     path: Path, template: Template | Callable[[dict[str, Any]], Template] | None, only: Any
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    order = _order(path.name, False) or _order(path.name, True) or (0, 0)
     with _directory(path) as folder, _regular_file(_MANIFEST, folder) as file:
         with contextlib.suppress(OSError):  # some file systems have no locks
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # against removal meanwhile
         raw = file.read(_MAX_MANIFEST + 1)
-        manifest, entries = _parse_manifest(raw, order[0])
+        manifest, entries = _parse_manifest(raw, step_of(path))
         meta = {**manifest["meta"], "versions": manifest["versions"]}
         wanted = {i: entry for i, entry in enumerate(entries) if entry.name.startswith(only)}
         if template is not None:

@@ -74,11 +74,12 @@ class RunConfig:
     env_kwargs: dict = dataclasses.field(default_factory=dict)  # to the environment; JSON values
     wrappers: tuple = ()  # around each environment: names or {name: ..., ...}, the inmost first
     on_env_error: Literal["raise", "restart", "drop"] = "raise"  # what to do when one fails
-    eval_every: int = 5_000  # by default steps / 20, at least 1,000; steps; 0: only at the end
+    eval_every: int = 5_000  # by default steps / 20, 1,000 to 1,000,000; steps; 0: only at the end
     eval_episodes: int = 20  # episodes in each evaluation; >= 1
     checkpoint_every: int = 5_000  # by default eval_every; steps; 0: only at the end
+    checkpoint_minutes: float = 10.0  # minutes without a checkpoint at most; 0: any
     keep_checkpoints: int = 2  # latest checkpoints kept, beside the best; >= 1
-    log_every: int = 1_000  # by default steps / 1,000, at least 1,000; steps between rows, >= 1
+    log_every: int = 1_000  # by default steps / 1,000, 1,000 to 100,000; steps between rows, >= 1
     until_return: float | None = None  # stop when an evaluation's mean return reaches this
     agent_params: dict = dataclasses.field(default_factory=dict)  # hyperparameters: agent's Config
     torso: dict = dataclasses.field(default_factory=dict)  # a name in TORSOS, and its settings
@@ -111,6 +112,7 @@ _RANGES = {
     "eval_every": (0, 10**15),
     "eval_episodes": (1, 10**6),
     "checkpoint_every": (0, 10**15),
+    "checkpoint_minutes": (0, 10**6),
     "keep_checkpoints": (1, 10**6),
     "log_every": (1, 10**15),
 }
@@ -228,12 +230,12 @@ def resolve(
     for layer in layers:
         merged = merge(merged, layer)
     config = RunConfig(**{**merged, "agent": agent, "env": name})
-    eval_every = merged.get("eval_every", max(1_000, config.steps // 20))
+    eval_every = merged.get("eval_every", min(max(1_000, config.steps // 20), 1_000_000))
     config = dataclasses.replace(
         config,
         eval_every=eval_every,
         checkpoint_every=merged.get("checkpoint_every", eval_every),
-        log_every=merged.get("log_every", max(1_000, config.steps // 1_000)),
+        log_every=merged.get("log_every", min(max(1_000, config.steps // 1_000), 100_000)),
     )
     given = config.wrappers if wrappers is None else wrappers
     return complete(config, wrapped(name if env is None else env, given))

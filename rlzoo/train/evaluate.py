@@ -1,6 +1,7 @@
 """Evaluation on environments of its own, with seeds of their own, and recording it."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,28 +61,29 @@ class Evaluator:
         self._num_envs = min(episodes, _MAX_ENVS)
         self._act = compile_act(agent, self._num_envs, 0, explore=False)
 
-    def run(self, seed: int) -> Evaluation:
-        """Plays the episodes that belong to a seed."""
+    def run(self, seed: int, on_step: Callable[[], None] = lambda: None) -> Evaluation:
+        """Plays the episodes that belong to a seed; `on_step` may raise, which ends it."""
         env, env_kwargs = self._source
         envs = make_envs(env, self._num_envs, seed, env_kwargs=env_kwargs, check=False)
         returns: list[float] = []
         lengths: list[int] = []
         try:
             while len(returns) < self._episodes:
-                totals, steps = self._play(envs)
+                totals, steps = self._play(envs, on_step)
                 returns += totals
                 lengths += steps
         finally:
             envs.close()
         return Evaluation(returns[: self._episodes], lengths[: self._episodes])
 
-    def _play(self, envs: Envs) -> tuple[list[float], list[int]]:
+    def _play(self, envs: Envs, on_step: Callable[[], None]) -> tuple[list[float], list[int]]:
         """Plays one whole episode in each environment."""
         tensors = tf.nest.flatten(initial_state(self._agent, self._num_envs))
         obs = envs.reset()
         active, first = np.ones(self._num_envs, bool), np.ones(self._num_envs, bool)
         totals, lengths = np.zeros(self._num_envs), np.zeros(self._num_envs, np.int64)
         for _ in range(envs.spec.max_episode_steps or _MAX_STEPS):
+            on_step()
             action, _, *tensors = self._act(*tensors, tf.constant(obs), tf.constant(first))
             step = envs.step(action.numpy(), active)
             totals += step.reward

@@ -1,5 +1,7 @@
 """The graph loop: environments, acting and learning in one program, compiled by XLA."""
 
+import math
+import time
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -78,9 +80,20 @@ class GraphLoop:
         )
         self._call: Compiled | None = None  # made when first needed
         self._tags: list[str] = []  # of the metrics, known then too
+        self._pending: list[float] = []  # sums that no report has told of yet
+        self._stretch = 1  # steps that a call of bounded time begins with
 
-    def run(self, until: float) -> Report:
+    def run(self, until: float, seconds: float = math.inf) -> Report:
         """Runs chunk after chunk until `until` environment steps have been learned from.
+
+        Args:
+            until: environment steps in all.
+            seconds: that the call may take, about; a chunk is never broken off.
+
+        Returns:
+            What was done since the last report that came to its `until`. If the time is up
+            before, only the steps of this call: the rest comes with a later report, the same
+            to the last bit as if there had been one call.
 
         Raises:
             FloatingPointError: a metric, a reward or an observation is not finite; training
@@ -89,10 +102,19 @@ class GraphLoop:
         self._follow()
         call = self._call or self.compile()
         before = int(self.state.loop.agent.step)
-        tensors = call(*tf.nest.flatten(self.state), tf.constant(int(until), tf.int64))
+        limit = int(until) if math.isinf(seconds) else min(int(until), before + self._stretch)
+        started = time.perf_counter()
+        tensors = call(*tf.nest.flatten(self.state), *self._arguments(limit))
         count = len(tf.nest.flatten(self.state))
         self.state = tf.nest.pack_sequence_as(self.state, tensors[:count])
         sums = Sums(*(x.numpy() for x in tensors[count:]))
+        steps = int(self.state.loop.agent.step) - before
+        if not sums.bad.any() and before + steps < until:
+            took = time.perf_counter() - started
+            self._stretch = max(1, int(steps * min(10.0, seconds / took)))
+            self._pending = np.hstack(sums[:-1]).tolist()
+            return Report(steps, [], {}, chunks=0)
+        self._pending = []
         chunks, updates = float(sums.chunks), float(sums.updates)
         weights = [updates if is_learned(tag) else chunks for tag in self._tags]
         means = (sums.metrics / np.maximum(weights, 1.0)).tolist()
@@ -102,7 +124,7 @@ class GraphLoop:
         if count := int(sums.episodes):
             ended = [Episodes(float(sums.returns) / count, float(sums.lengths) / count, count)]
         return Report(
-            steps=int(self.state.loop.agent.step) - before,
+            steps=steps,
             episodes=ended,
             metrics={**dict(zip(self._tags, means, strict=True)), "updates": updates},
             chunks=int(chunks),
@@ -111,18 +133,42 @@ class GraphLoop:
     def compile(self) -> Compiled:
         """Compiles the program, by a call in which there is nothing to do."""
         self._call = self._trace()
-        self._call(*tf.nest.flatten(self.state), tf.constant(-1, tf.int64))
+        self._call(*tf.nest.flatten(self.state), *self._arguments(-1))
         return self._call
+
+    def _arguments(self, until: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the sums to go on with, and the step to stop at."""
+        count = len(Sums._fields) - 2 + len(self._tags)
+        if self._pending and len(self._pending) != count:
+            raise ValueError(
+                f"pending: expected {count} sums, received {len(self._pending)}: this checkpoint "
+                "is of an agent with other metrics."
+            )
+        pending = self._pending or [0.0] * count
+        return tf.constant(pending, tf.float64), tf.constant(until, tf.int64)
+
+    @property
+    def agent_step(self) -> int:
+        """Environment steps that the agent has learned from."""
+        return int(self.state.loop.agent.step)
 
     def get_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Returns all that a checkpoint needs to go on from here: arrays, and plain values."""
         self._follow()
         tensors = tf.nest.flatten(self.state)
         arrays = {f"state/{i}": tensor.numpy() for i, tensor in enumerate(tensors)}
-        return arrays | {name: value.numpy() for name, value in self.agent.variables().items()}, {}
+        arrays |= {name: value.numpy() for name, value in self.agent.variables().items()}
+        return arrays, {"pending": self._pending}
 
-    def set_state(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        """Goes back to what `get_state` returned."""
+    def template(self, meta: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Returns shape and dtype of each array of a state whose plain values are `meta`."""
+        return {name: (array.shape, array.dtype) for name, array in self.get_state()[0].items()}
+
+    def set_state(
+        self, arrays: dict[str, np.ndarray], meta: dict[str, Any], on_step: Any = None
+    ) -> None:
+        """Goes back to what `get_state` returned. No step is replayed."""
+        self._pending = [float(value) for value in meta.get("pending", [])]
         count = len(tf.nest.flatten(self.state))
         tensors = [tf.constant(arrays[f"state/{i}"]) for i in range(count)]
         self.state = tf.nest.pack_sequence_as(self.state, tensors)
@@ -137,6 +183,7 @@ class GraphLoop:
             agent = self.state.loop.agent._replace(exploration=fresh)
             self.state = self.state._replace(loop=self.state.loop._replace(agent=agent))
             self._call = None
+            self._pending = []  # its metrics may be others
 
     def _trace(self) -> Compiled:
         agent, envs = self.agent, self.envs
@@ -236,21 +283,20 @@ class GraphLoop:
             loop = loop._replace(agent=agent_state, chunks=loop.chunks + 1)
             return state._replace(loop=loop), sums
 
-        def program(state: GraphState, until):
+        def program(state: GraphState, pending, until):
             # Which metrics there are has to be known beforehand. Traced here and not outside, where
             # layers could not know that it is XLA that they are traced for.
             traced = update.get_concrete_function(
                 tensor_specs(self.state.loop.agent), rows, tf.TensorSpec([2], tf.int32)
             )
             self._tags = sorted(tag for tag in traced.structured_outputs[1] if tag != "updates")
-            zero = tf.zeros([], tf.float64)
+            sizes = [1, 1, len(self._tags), 1, 1, 1]
+            chunks, updates, metrics, *episodes = tf.split(pending, sizes)
             sums = Sums(
-                chunks=zero,
-                updates=zero,
-                metrics=tf.zeros(len(self._tags), tf.float64),
-                episodes=zero,
-                returns=zero,
-                lengths=zero,
+                tf.reshape(chunks, []),
+                tf.reshape(updates, []),
+                tf.reshape(metrics, [len(self._tags)]),
+                *(tf.reshape(x, []) for x in episodes),
                 bad=tf.zeros(len(self._tags) + num_envs, tf.bool),
             )
 
@@ -259,7 +305,8 @@ class GraphLoop:
 
             return tf.while_loop(more, train, (state, sums))
 
-        return Compiled(program, tensor_specs(self.state), tf.TensorSpec([], tf.int64))
+        pending = tf.TensorSpec([None], tf.float64)
+        return Compiled(program, tensor_specs(self.state), pending, tf.TensorSpec([], tf.int64))
 
     def _stream(self, number: int, counter) -> tf.Tensor:
         """Returns the seed of one call in one of the run's random streams."""

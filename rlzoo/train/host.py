@@ -1,6 +1,7 @@
 """The host loop: steps Gymnasium environments in Python, learns in compiled TensorFlow."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -242,12 +243,26 @@ class HostLoop:
         self._structure = state
         self._tensors = tf.nest.flatten(state)
 
+    @property
+    def agent_step(self) -> int:
+        """Environment steps that the agent has learned from."""
+        return int(self.state.agent.step)
+
     def get_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Returns all that a checkpoint needs to go on from here: arrays, and plain values."""
         self._follow()
         self._prepare_actor()
         arrays = {f"state/{i}": tensor.numpy() for i, tensor in enumerate(self._tensors)}
         arrays |= {name: value.numpy() for name, value in self.agent.variables().items()}
+        envs = self.envs.get_state()
+        actions = envs.pop("actions")
+        envs["lengths"] = [len(row) for row in actions]
+        shape, dtype = self._actions_field(sum(envs["lengths"]))
+        arrays["loop/actions"] = np.empty(shape, dtype)  # of all running episodes in a row
+        end = 0
+        for row in actions:
+            arrays["loop/actions"][end : end + len(row)] = np.reshape(row, (-1, *shape[1:]))
+            end += len(row)
         arrays["loop/episode_return"] = self.episode_return
         arrays["loop/episode_length"] = self.episode_length
         arrays["loop/first"] = self.first
@@ -255,10 +270,39 @@ class HostLoop:
             arrays["loop/actor"] = self._actor.packed
         if not self.agent.whole_episodes:  # these start with a reset
             arrays["loop/obs"] = self.obs
-        return arrays, {"envs": self.envs.get_state()}
+        return arrays, {"envs": envs}
 
-    def set_state(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        """Goes back to what `get_state` returned; the environments replay their episodes."""
+    def template(self, meta: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Returns shape and dtype of each array of a state whose plain values are `meta`."""
+        shapes = {name: (array.shape, array.dtype) for name, array in self.get_state()[0].items()}
+        del shapes["loop/actions"]
+        if "lengths" in meta["envs"]:  # else rlzoo 0.1.0 kept the actions in `meta`
+            shapes["loop/actions"] = self._actions_field(sum(meta["envs"]["lengths"]))
+        return shapes
+
+    def _actions_field(self, count: int) -> tuple[tuple[int, ...], Any]:
+        spec = self.agent.spec
+        box = spec.action_box is not None
+        dtype = np.float32 if box else np.min_scalar_type(max(spec.num_actions - 1, 0))
+        return (count, *spec.action_shape), np.dtype(dtype)
+
+    def set_state(
+        self,
+        arrays: dict[str, np.ndarray],
+        meta: dict[str, Any],
+        on_step: Callable[[int], None] = lambda t: None,
+    ) -> None:
+        """Goes back to what `get_state` returned; the environments replay their episodes.
+
+        Args:
+            arrays: that fit `template(meta)`.
+            meta: the plain values.
+            on_step: called with the number of each step that is replayed.
+        """
+        envs = dict(meta["envs"])
+        if "lengths" in envs:
+            ends = np.cumsum(envs.pop("lengths"))[:-1]
+            envs["actions"] = [row.tolist() for row in np.split(arrays["loop/actions"], ends)]
         self._tensors = [tf.constant(arrays[f"state/{i}"]) for i in range(len(self._tensors))]
         for name, variable in self.agent.variables().items():
             variable.assign(arrays[name])
@@ -267,5 +311,5 @@ class HostLoop:
         self.first = arrays["loop/first"].copy()
         if self._actor is not None:
             self._actor.unpack(arrays["loop/actor"])
-        obs = self.envs.set_state(meta["envs"], arrays.get("loop/obs"))
+        obs = self.envs.set_state(envs, arrays.get("loop/obs"), on_step)
         self.obs = None if self.agent.whole_episodes else obs

@@ -8,6 +8,7 @@ import collections
 import csv
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from rlzoo.train.screen import make_screen
 
 METRICS = "metrics.csv"
 
+_EVENTS = "events.out.tfevents.*.rlzoo"
 _COLUMNS = ["step", "wall_time", "tag", "value"]
 _FLUSH_SECONDS = 2.0
 _RECENT_EPISODES = 100
@@ -41,6 +43,8 @@ class RunLog:
             TensorBoard is told to drop them, so nothing shows twice.
         loggers: where else the metrics go.
         settings: of the run, for these.
+        state: the `LogState` that `get_state` described there: what was written later goes,
+            at that step too.
     """
 
     def __init__(
@@ -52,15 +56,17 @@ class RunLog:
         start_step: int = 0,
         loggers: Iterable[Any] = (),
         settings: Mapping[str, Any] | None = None,
+        state: Any = None,
     ):
-        run_dir = Path(run_dir)
+        self._run_dir = run_dir = Path(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         self._loggers = Loggers(loggers)
+        sizes = None if state is None else state.files
         written = _written(run_dir / METRICS)
-        _cut_metrics(run_dir / METRICS, start_step)
+        _cut_metrics(run_dir / METRICS, start_step, sizes)
         self._metrics = open(run_dir / METRICS, "a", encoding="utf-8", newline="")  # noqa: SIM115
         self._rows = csv.writer(self._metrics, lineterminator="\n")
-        self._events = _Events(run_dir, start_step)
+        self._events = _Events(run_dir, start_step, sizes)
         self._screen = None if quiet else make_screen(total_steps)
         if self._screen:
             self._loggers.warn = self._screen.say
@@ -72,7 +78,7 @@ class RunLog:
         self._flushed = time.monotonic()
         self._logged = (time.monotonic(), start_step)
         self._recent: collections.deque[tuple[int, float]] = collections.deque()  # count, return
-        self._window = _Window()
+        self._window = _Window(*state.window) if state else _Window()
         self._evaluation = ""
         self._speed = _Speed()
         self._shown = (-math.inf, -1, False)  # time, step, was there a return to show
@@ -139,13 +145,23 @@ class RunLog:
             self._screen.say(text)
 
     def flush(self) -> None:
-        """Brings all rows to the files.
-
-        Before a checkpoint, call `scalars` and this: then a resumed run lacks no row.
-        """
+        """Brings all rows to the files."""
         self._metrics.flush()
         self._events.flush()
         self._flushed = time.monotonic()
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what a checkpoint needs, so that no row comes twice later and none is missing.
+
+        That is how long each file is, and the sums of the episodes that no row tells of yet.
+        """
+        self.flush()
+        files = [self._run_dir / METRICS, *self._run_dir.glob(_EVENTS)]
+        window = self._window
+        return {
+            "files": {path.name: path.stat().st_size for path in files},
+            "window": [window.count, window.returns, window.lengths],
+        }
 
     def close(self) -> None:
         """Shows the last progress and closes the files. A second call does nothing."""
@@ -223,10 +239,17 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
 # --- metrics.csv ---
 
 
-def _metric_rows(path: Path) -> Iterator[list[str]]:
-    """Yields the whole rows of a metrics file; a row that a killed process tore is left out."""
+def _metric_rows(path: Path, size: float = math.inf) -> Iterator[list[str]]:
+    """Yields the whole rows in the first `size` bytes; one that a killed process tore is left out.
+
+    A file that somebody has edited may be of another length: a row at its edge counts.
+    """
     with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        read = 0
         for line in file:
+            if read >= size:
+                return
+            read += len(line.encode())
             if "\0" in line:  # what a power cut may leave
                 continue
             row = next(csv.reader([line]), [])
@@ -240,12 +263,14 @@ def _written(path: Path) -> set[tuple[int, str]]:
     return {(int(step), tag) for step, _, tag, _ in rows}
 
 
-def _cut_metrics(path: Path, last_step: int) -> None:
+def _cut_metrics(path: Path, last_step: int, sizes: Mapping[str, int] | None) -> None:
+    size = math.inf if sizes is None else sizes.get(path.name, 0)
     with replacing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         if path.exists():
-            writer.writerows(row for row in _metric_rows(path) if int(row[0]) <= last_step)
+            rows = _metric_rows(path, size)
+            writer.writerows(row for row in rows if int(row[0]) <= last_step)
 
 
 # --- TensorBoard ---
@@ -254,7 +279,7 @@ def _cut_metrics(path: Path, last_step: int) -> None:
 class _Events:
     """A TensorBoard event file. Such a file is a sequence of `Event` records."""
 
-    def __init__(self, run_dir: Path, start_step: int):
+    def __init__(self, run_dir: Path, start_step: int, sizes: Mapping[str, int] | None):
         import tensorflow as tf
 
         self._event, self._summary = tf.compat.v1.Event, tf.compat.v1.Summary
@@ -262,6 +287,8 @@ class _Events:
         earlier = sorted(run_dir.glob("events.out.tfevents.*"))
         newest = earlier[-1].name.split(".")[3] if earlier else ""
         stamp = max(int(time.time()), int(newest) + 1 if newest.isdecimal() else 0)
+        if sizes is not None:
+            _cut_events(run_dir, sizes)
         path = run_dir / f"events.out.tfevents.{stamp:010d}.rlzoo"
         self._file = tf.io.TFRecordWriter(str(path))
         self._write(self._event(wall_time=time.time(), file_version="brain.Event:2"))
@@ -292,14 +319,23 @@ class _Events:
         self._file.write(event.SerializeToString())
 
 
+def _cut_events(run_dir: Path, sizes: Mapping[str, int]) -> None:
+    for path in run_dir.glob(_EVENTS):
+        size = sizes.get(path.name, 0)
+        if not size:
+            path.unlink()
+        elif path.stat().st_size > size:
+            os.truncate(path, size)
+
+
 # --- small things ---
 
 
 class _Window:
     """Sums of the episodes since the last log row."""
 
-    def __init__(self):
-        self.count, self.returns, self.lengths = 0, 0.0, 0
+    def __init__(self, count: int = 0, returns: float = 0.0, lengths: float = 0.0):
+        self.count, self.returns, self.lengths = count, returns, lengths
 
     def add(self, mean_return: float, mean_length: float, count: int) -> None:
         self.count += count

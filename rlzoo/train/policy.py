@@ -12,7 +12,6 @@ from rlzoo.agents import Agent
 from rlzoo.envs import make_envs
 from rlzoo.envs.base import env_action
 from rlzoo.exploration import Exploration
-from rlzoo.train import checkpoint
 from rlzoo.train import evaluate as evaluation
 from rlzoo.train.build import (
     FINAL,
@@ -22,6 +21,7 @@ from rlzoo.train.build import (
     environment,
     read_checkpoint,
     stream,
+    template_of,
 )
 from rlzoo.train.compiled import Compiled, compile_act, initial_state
 from rlzoo.train.config import RunConfig, load_run
@@ -167,10 +167,15 @@ def _load_agent(run_dir: Path, source: Source, last: bool) -> tuple[Agent, RunCo
     envs.close()
     agent = build_agent(config, envs.spec, source)
     variables = {k: v for k, v in agent.variables().items() if k.startswith("network/")}
-    template = {name: (tuple(v.shape), str(v.numpy().dtype)) for name, v in variables.items()}
-    best = not last and bool(checkpoint.checkpoints(run_dir / "checkpoints", best=True))
-    arrays, _ = read_checkpoint(
-        run_dir, config, envs.spec, template, best=best, only="network/", any_limit=True
+    template = template_of(variables)
+    arrays, *_ = read_checkpoint(
+        run_dir,
+        config,
+        envs.spec,
+        lambda meta: template,
+        best=not last,
+        only="network/",
+        any_limit=True,
     )
     assign(variables, arrays)
     return agent, config, source

@@ -11,10 +11,11 @@ import numpy as np
 from rlzoo import networks
 from rlzoo.data.files import open_file, shown
 from rlzoo.train import checkpoint
+from rlzoo.train import meta as metas
 from rlzoo.train.build import assign
 from rlzoo.train.config import make_torso
+from rlzoo.train.plain import short
 from rlzoo.train.pretrain import connect, is_pretraining, named_arrays
-from rlzoo.types import ObsSpec
 
 _MAX_PIXELS = 50_000_000  # of a picture; more is refused before it is decoded
 _SIDE = 2_048  # pixels; a longer side is made shorter before anything is computed
@@ -159,14 +160,14 @@ def _load_classifier(run_dir: Path) -> tuple[keras.Model, list[str], tuple[int, 
             "mnist` has made."
         )
     arrays, meta, _ = checkpoint.load(run_dir / "checkpoints", best=True, only=("torso/", "head/"))
-    seen = ObsSpec(**meta["input"])._replace(obs_shape=tuple(meta["input"]["obs_shape"]))
-    classes = list(meta["classes"])
+    seen = metas.obs_spec(meta.get("input"), "input")
+    classes = metas.checked_classes(meta.get("classes"))
     if not classes or seen.obs_dtype != "uint8" or len(seen.obs_shape) != 2:
         raise ValueError(
-            f"The run in {run_dir} learned {meta['task']!r}, which tells no images apart. "
+            f"The run in {run_dir} learned {short(meta.get('task'))}, which tells no images apart. "
             "Expected a run of `rlzoo pretrain mnist`."
         )
-    torso = make_torso(meta["torso"])
+    torso = make_torso(metas.checked_torso(meta.get("torso")))
     head = networks.linear(len(classes), 1.0, None)
     model = connect(seen, torso, head)
     assign(named_arrays(model, torso), arrays)

@@ -22,10 +22,11 @@ from rlzoo import networks
 from rlzoo.networks import TORSOS
 from rlzoo.tasks import TASKS, Problem, Task
 from rlzoo.train import checkpoint, curves, files, hparams, logs, pictures
-from rlzoo.train.build import assign, stream
+from rlzoo.train import meta as metas
+from rlzoo.train.build import assign, stream, template_of
 from rlzoo.train.config import filled, flatten, make_torso
 from rlzoo.train.plain import assignments, fill, load_yaml, merge, read_text, short, typed
-from rlzoo.train.session import Interrupted, Stop
+from rlzoo.train.session import Interrupted, Stop, open_log
 from rlzoo.types import ObsSpec, nearest
 
 _SAVING = 0.02  # of the time at most goes into saving, but for the first and the last epoch
@@ -287,16 +288,15 @@ def _batches_in(problem: Problem, task: Task) -> int:
 def _train(run_dir: Path, config: PretrainConfig, quiet: bool) -> Pretrained:
     problem = config.task.problem(stream(config.seed, _DATA) % 2**31)
     model, torso = compiled_model(config, problem)
-    batches, done = _batches_in(problem, config.task), _epochs_done(run_dir)
-    total = config.task.epochs * batches
-    with (
-        Stop() as stop,
-        logs.RunLog(run_dir, total, quiet=quiet, start_step=done * batches) as log,
-    ):
+    total = config.task.epochs * _batches_in(problem, config.task)
+    found = _newest(run_dir, _trained(model, torso))
+    with Stop() as stop, open_log(run_dir, total, quiet, found and found[1:]) as log:
         with files.replacing(run_dir / "config.yaml") as file:
             yaml.safe_dump(_yaml(config.plain()), file, sort_keys=False)
         stop.message = log.message
         session = _Session(run_dir, config, problem, model, torso, log, stop)
+        if found is not None:
+            session.restore(*found)
         session.run()
         return Pretrained(run_dir, model, torso, session.finish())
 
@@ -319,7 +319,6 @@ class _Session:
         self._saved = 0  # the epoch of the newest checkpoint
         self._save_from = 0.0  # seconds on the clock: when the next one may be written
         self._unsaved_best: dict[str, np.ndarray] = {}
-        self._restore()
 
     def run(self) -> None:
         """Trains until the last epoch, or until the validation error no longer falls."""
@@ -395,7 +394,7 @@ class _Session:
     def finish(self) -> dict[str, Any]:
         """Tests the best weights, leaves them in the model; returns the summary."""
         variables = named_arrays(self.model, self.torso)
-        arrays, meta, _ = checkpoint.load(self.run_dir / "checkpoints", best=True)
+        arrays, meta, _ = self._read_best()
         assign(variables, arrays)
         figures, outputs = self._test()
         summary = {
@@ -404,12 +403,12 @@ class _Session:
             "torso": self.config.task.torso["name"],
             "seed": self.config.seed,
             "epochs": self.epoch,
-            "best_epoch": self.best[1],
+            "best_epoch": metas.read_epochs(meta).epoch,
             "examples": len(self.problem.train.targets),
             "seconds": round(self.seconds, 3),
             "validation_error": self.best[0],
             **{f"test_{name}": value for name, value in figures.items()},
-            "versions": meta["versions"],
+            "versions": checkpoint.versions(),
         }
         if self.problem.classes:
             self._draw(outputs)
@@ -469,13 +468,10 @@ class _Session:
 
     def _save(self) -> None:
         started = time.perf_counter()
-        self.log.flush()
         if self._unsaved_best:
             self._write_checkpoint(self._unsaved_best, self.best[1], best=True)
             self._unsaved_best = {}
-        optimizer = networks.named_variables("optimizer", self.model.optimizer)
-        variables = {**named_arrays(self.model, self.torso), **optimizer}
-        self._write_checkpoint(_values(variables), self.epoch, best=False)
+        self._write_checkpoint(_values(_trained(self.model, self.torso)), self.epoch, best=False)
         self._saved = self.epoch
         now = time.perf_counter()
         self._save_from = now + (now - started) / _SAVING
@@ -493,25 +489,26 @@ class _Session:
             "epoch": epoch,
             "best": self.best,
             "seconds": self.seconds,
+            "log": self.log.get_state(),
         }
         checkpoint.save(self.run_dir / "checkpoints", epoch * self.batches, arrays, meta, best=best)
 
-    def _restore(self) -> None:
-        folder = self.run_dir / "checkpoints"
-        if not checkpoint.checkpoints(folder):
-            return
-        optimizer = networks.named_variables("optimizer", self.model.optimizer)
-        variables = {**named_arrays(self.model, self.torso), **optimizer}
-        template = {
-            name: (tuple(v.shape), keras.backend.standardize_dtype(v.dtype))
-            for name, v in variables.items()
-        }
-        arrays, meta, _ = checkpoint.load(folder, template)
-        assign(variables, arrays)
-        self.epoch = self._saved = int(meta["epoch"])
-        self.best = (float(meta["best"][0]), int(meta["best"][1]))
-        self.seconds = float(meta["seconds"])
+    def restore(self, arrays: Mapping[str, np.ndarray], meta: dict[str, Any], path: Path) -> None:
+        """Goes back to a checkpoint."""
+        metas.warn_of_other_versions(meta["versions"])
+        found = metas.read_epochs(meta)
+        assign(_trained(self.model, self.torso), arrays)
+        self.epoch = self._saved = found.epoch
+        self.best = found.best
+        self.seconds = found.seconds
         self.log.message(f"Going on after epoch {self.epoch}.")
+        if self._read_best()[2] not in checkpoint.checkpoints(path.parent, best=True):
+            self.best = (np.inf, self.epoch)  # it is damaged: one is chosen anew
+
+    def _read_best(self) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
+        template = template_of(named_arrays(self.model, self.torso))
+        groups = ("torso/", "head/", "rest/")
+        return checkpoint.load(self.run_dir / "checkpoints", template, best=True, only=groups)
 
 
 def _values(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -525,10 +522,23 @@ def _error(figures: Mapping[str, float]) -> float:
     return figures["loss/validation"]
 
 
-def _epochs_done(run_dir: Path) -> int:
-    if not checkpoint.checkpoints(run_dir / "checkpoints"):
-        return 0
-    return int(checkpoint.load(run_dir / "checkpoints", only="none/")[1]["epoch"])
+def _trained(model: keras.Model, torso: keras.Layer) -> dict[str, Any]:
+    """Returns all variables that training changes, by name."""
+    return {
+        **named_arrays(model, torso),
+        **networks.named_variables("optimizer", model.optimizer),
+    }
+
+
+def _newest(run_dir: Path, variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any], Path] | None:
+    """Reads the newest good checkpoint, None before the first."""
+
+    def template(meta: dict[str, Any]) -> Any:
+        metas.read_epochs(meta)
+        return template_of(variables)
+
+    folder = run_dir / "checkpoints"
+    return checkpoint.load(folder, template) if checkpoint.checkpoints(folder) else None
 
 
 class _InTraining(keras.layers.Layer):

@@ -23,6 +23,7 @@ from rlzoo.envs.ports import PortedEnvs, make_ported_envs
 from rlzoo.exploration import Exploration
 from rlzoo.train import checkpoint, curves, hparams, logs
 from rlzoo.train import evaluate as evaluation
+from rlzoo.train import meta as metas
 from rlzoo.train.build import (
     EVAL,
     FINAL,
@@ -32,6 +33,7 @@ from rlzoo.train.build import (
     environment,
     read_checkpoint,
     stream,
+    template_of,
     variable_bytes,
 )
 from rlzoo.train.callbacks import Callbacks
@@ -49,6 +51,9 @@ _RESULTS = {  # in the HParams tab: names, and where they are in the summary
     "final/area": "area",
     "final/seconds": "seconds",
 }
+_CALL_SECONDS = 1.0  # of the graph loop at most, so that signals are heard and progress is shown
+_LONG_REPLAY = 1_000  # steps of the environments; more are told of
+_TELL_SECONDS = 5.0
 
 
 class Interrupted(Exception):
@@ -82,9 +87,10 @@ class Session:
         self.step = 0
         self.seconds = 0.0  # of training, also in earlier sessions
         self.best = -np.inf  # mean return of the best evaluation
+        self.evaluated = -1  # step of the last evaluation
         self.solved_at: int | None = None  # the step whose evaluation reached `until_return`
-        self._evaluated = -1  # the step of the newest evaluation in this session
         self._started = time.perf_counter()
+        self._saved = time.monotonic()  # when the newest checkpoint was written
         self._means = _Means()
         self._stop = stop
         with contextlib.ExitStack() as opened:  # closed at once if the rest fails
@@ -101,15 +107,21 @@ class Session:
                     on_env_error=config.on_env_error,
                 )
                 opened.callback(envs.close)
-            found = _newest_meta(run_dir)
-            self.agent = build_agent(config, envs.spec, source, fresh=found is None)
-            start = 0 if found is None else int(found["loop"]["step"])
+            fresh = not checkpoint.checkpoints(run_dir / "checkpoints")
+            self.agent = build_agent(config, envs.spec, source, fresh=fresh)
+            self.loop: HostLoop | GraphLoop
+            if isinstance(envs, PortedEnvs):
+                self.loop = GraphLoop(self.agent, envs, config.seed)
+            else:
+                self.loop = HostLoop(self.agent, envs, config.seed)
+            found = None if fresh else self._read()
+            start = checkpoint.step_of(found[2]) if found else 0
             total, note = end_of_run(self.agent, config, start)
-            self.log = logs.RunLog(
+            self.log = open_log(
                 run_dir,
                 total,
-                quiet=quiet,
-                start_step=start,
+                quiet,
+                found and found[1:],
                 loggers=loggers,
                 settings={**settings(config), "seed": config.seed},
             )
@@ -122,32 +134,30 @@ class Session:
             )
             if note:
                 self.log.message(note)
-            self.loop: HostLoop | GraphLoop
-            if isinstance(envs, PortedEnvs):
-                self.loop = GraphLoop(self.agent, envs, config.seed)
-            else:
-                self.loop = HostLoop(self.agent, envs, config.seed)
             self.evaluator = evaluation.Evaluator(
                 self.agent, self.env, config.env_kwargs, config.eval_episodes
             )
             if found is not None:
-                self._restore()
+                self._restore(*found)
             self.close = opened.pop_all().close
 
     def run(self) -> dict[str, Any]:
         """Trains to the end, saving on the way; returns the summary."""
         config = self.config
-        evaluations = _Every(config.eval_every, self.step)
+        evaluations = _Every(config.eval_every, max(self.evaluated, 0))
         saves = _Every(config.checkpoint_every, self.step)
         rows = _Every(config.log_every, self.step)
         thaw = self._thaw()
         self._compile()
         if self.step == 0:
             self._save()
+        # An evaluation that was broken off, or whose outcome, the best agent, is lost.
+        if evaluations.due(self.step) or (self.evaluated > 0 and self.best == -np.inf):
+            self._evaluate()
         while self.step < config.steps and not self._stopped_by():
             if isinstance(self.loop, GraphLoop):
                 until = min(config.steps, rows.next, evaluations.next, saves.next, thaw)
-                report = self.loop.run(until)
+                report = self.loop.run(until, _CALL_SECONDS)
             else:
                 report = self.loop.run_chunk()
             self.step += report.steps
@@ -165,17 +175,27 @@ class Session:
                 self._evaluate()
             if self.callbacks.error is not None:
                 break
-            if self._stop.signal:
+            self._check_stop()
+            if (saves.due(self.step) or self._is_unsaved_long()) and self.step < config.steps:
                 self._save()
-                raise Interrupted(self.run_dir, f"at step {self.step}", self._stop.signal)
-            if saves.due(self.step) and self.step < config.steps:
-                self._save()
-        if self._evaluated != self.step and self.callbacks.error is None:
+        if self.evaluated < self.step and self.callbacks.error is None:
             self._evaluate()
+        if self.callbacks.error is None and self._means:
+            self.log.scalars(self.step, self._means.take())
         self._save()
         if self.callbacks.error is not None:
             raise self.callbacks.error
         return self._finish()
+
+    def _check_stop(self) -> None:
+        """Saves and ends the run if a signal has asked for it. Only where a chunk has ended."""
+        if self._stop.signal:
+            self._save()
+            raise Interrupted(self.run_dir, f"at step {self.step}", self._stop.signal)
+
+    def _is_unsaved_long(self) -> bool:
+        minutes = self.config.checkpoint_minutes
+        return bool(minutes) and time.monotonic() - self._saved >= 60.0 * minutes
 
     def _stopped_by(self) -> str | None:
         """Returns what ends the run before its last step: a callback's name or the return."""
@@ -207,29 +227,24 @@ class Session:
         self._save()  # the checkpoint before holds the state of another strategy
 
     def _evaluate(self) -> None:
-        result = self.evaluator.run(stream(self.config.seed, EVAL))
-        self.log.evaluation(self.step, result.mean_return, result.std_return, result.episodes)
-        self._evaluated = self.step
+        result = self.evaluator.run(stream(self.config.seed, EVAL), self._check_stop)
+        if self.evaluated < self.step:  # else it is done again, for the best agent's sake
+            self.log.evaluation(self.step, result.mean_return, result.std_return, result.episodes)
+        self.evaluated = self.step
         goal = self.config.until_return
         if self.solved_at is None and goal is not None and result.mean_return >= goal:
             self.solved_at = self.step
         is_best = result.mean_return >= self.best
         if is_best:
             self.best = result.mean_return
-            network = {
-                name: value.numpy()
-                for name, value in self.agent.variables().items()
-                if name.startswith("network/")
-            }
+            network = {name: value.numpy() for name, value in self._network().items()}
             self._write_checkpoint(network, {}, best=True)
         self.callbacks.call("on_evaluation", self.step, result, is_best)
 
     def _save(self) -> None:
-        if self._means:  # what a resumed run would lack
-            self.log.scalars(self.step, self._means.take())
-        self.log.flush()
         arrays, state = self.loop.get_state()
         self._write_checkpoint(arrays, state, best=False)
+        self._saved = time.monotonic()
 
     def _write_checkpoint(self, arrays: dict, state: dict, best: bool) -> None:
         meta = {
@@ -240,26 +255,45 @@ class Session:
                 **state,
                 "step": self.step,
                 "best": None if np.isinf(self.best) else self.best,
+                "evaluated": max(self.evaluated, 0),
                 "solved_at": self.solved_at,
+                "means": self._means.get_state(),
                 "seconds": self.seconds + time.perf_counter() - self._started,
             },
+            "log": self.log.get_state(),
         }
         keep = self.config.keep_checkpoints
         folder = self.run_dir / "checkpoints"
         path = checkpoint.save(folder, self.step, arrays, meta, keep=keep, best=best)
         self.callbacks.call("on_checkpoint", path, self.step)
 
-    def _restore(self) -> None:
-        arrays = self.loop.get_state()[0]
-        template = {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
-        arrays, meta = read_checkpoint(self.run_dir, self.config, self.agent.spec, template)
-        self.loop.set_state(arrays, meta["loop"])
-        self.step = int(meta["loop"]["step"])
-        self.seconds = float(meta["loop"]["seconds"])
-        best = meta["loop"]["best"]
-        self.best = -np.inf if best is None else float(best)
-        if meta["config"].get("until_return") == self.config.until_return:
-            self.solved_at = meta["loop"].get("solved_at")
+    def _read(self) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
+        """Reads the newest good checkpoint: arrays and meta, which fit and are checked."""
+
+        def template(meta: dict[str, Any]) -> Any:
+            progress = metas.read(metas.Progress, meta.get("loop"), "loop")
+            return self.loop.template(vars(progress))
+
+        found = read_checkpoint(self.run_dir, self.config, self.agent.spec, template)
+        metas.warn_of_other_versions(found[1]["versions"])
+        return found
+
+    def _restore(self, arrays: dict[str, np.ndarray], meta: dict[str, Any], path: Path) -> None:
+        found = metas.read(metas.Progress, meta["loop"], "loop")
+        self.loop.set_state(arrays, vars(found), self._watch_replay(found.envs))
+        self.step = checkpoint.step_of(path)
+        if {self.step} != {found.step, self.loop.agent_step}:
+            raise ValueError(
+                f"This checkpoint is not as rlzoo writes it: {path.name} holds the step "
+                f"{found.step}, and an agent of step {self.loop.agent_step}."
+            )
+        self.seconds = found.seconds
+        self.best = -np.inf if found.best is None else found.best
+        self.evaluated = self.step if found.evaluated is None else found.evaluated
+        self._means = _Means(found.means)
+        config = meta.get("config")
+        if isinstance(config, dict) and config.get("until_return") == self.config.until_return:
+            self.solved_at = found.solved_at
         if self.solved_at is None:
             self.log.message(f"Going on from step {self.step:,}.")
         else:
@@ -267,6 +301,50 @@ class Session:
                 f"This run is finished: an evaluation reached {self.config.until_return:g} at step "
                 f"{self.solved_at:,}. Go on with --until-return or --steps."
             )
+        folder = self.run_dir / "checkpoints"
+        if self.best > -np.inf and self._read_best()[1] not in checkpoint.checkpoints(
+            folder, best=True
+        ):
+            self.best = -np.inf  # it is damaged: one is chosen anew
+
+    def _read_best(self) -> tuple[dict[str, np.ndarray], Path]:
+        """Returns the weights of the best agent, or the newest where those are damaged."""
+        template = template_of(self._network())
+        arrays, _, path = read_checkpoint(
+            self.run_dir,
+            self.config,
+            self.agent.spec,
+            lambda meta: template,
+            best=True,
+            only="network/",
+        )
+        return arrays, path
+
+    def _network(self) -> dict[str, Any]:
+        """Returns the variables that the best checkpoint holds."""
+        variables = self.agent.variables()
+        return {name: v for name, v in variables.items() if name.startswith("network/")}
+
+    def _watch_replay(self, envs: dict[str, Any]) -> Callable[[int], None]:
+        """Returns what is to be called at each step that is replayed; tells of a long replay."""
+        lengths = envs.get("lengths") or [len(row) for row in envs.get("actions", ())] or [0]
+        if max(lengths) >= _LONG_REPLAY:
+            self.log.message(
+                f"Replaying the actions of the running episodes, {sum(lengths):,} steps: their "
+                "environments come back to where they were only so ..."
+            )
+        shown = time.monotonic()
+
+        def on_step(t: int) -> None:
+            nonlocal shown
+            if self._stop.signal:
+                saved = "nothing is lost"
+                raise Interrupted(self.run_dir, "amid a replay", self._stop.signal, saved)
+            if time.monotonic() - shown >= _TELL_SECONDS:
+                shown = time.monotonic()
+                self.log.message(f"Replayed {t:,} of {max(lengths):,} steps of each.")
+
+        return on_step
 
     def _shown(self, metrics: dict[str, float]) -> dict[str, float | None]:
         rates = {
@@ -284,16 +362,12 @@ class Session:
         self.seconds += time.perf_counter() - self._started
         self._started = time.perf_counter()
         fresh = stream(self.config.seed, FINAL)
-        last = self.evaluator.run(fresh)
-        variables = {
-            name: value
-            for name, value in self.agent.variables().items()
-            if name.startswith("network/")
-        }
+        last = self.evaluator.run(fresh, self._leave_at_once)
+        variables = self._network()
         last_weights = {name: value.numpy() for name, value in variables.items()}
-        best_weights, meta, _ = checkpoint.load(self.run_dir / "checkpoints", best=True)
+        best_weights, path = self._read_best()
         assign(variables, best_weights)
-        best = self.evaluator.run(fresh)
+        best = self.evaluator.run(fresh, self._leave_at_once)
         assign(variables, last_weights)
         summary = {
             "run_dir": str(self.run_dir),
@@ -309,11 +383,11 @@ class Session:
             "episodes": best.episodes,
             "mean_return": best.mean_return,
             "std_return": best.std_return,
-            "best_step": int(meta["loop"]["step"]),
+            "best_step": checkpoint.step_of(path),
             "last_mean_return": last.mean_return,
             "last_std_return": last.std_return,
             "area": logs.mean_height(logs.series(self.run_dir, "eval/return")),
-            "versions": meta["versions"],
+            "versions": checkpoint.versions(),
         }
         results = {name: summary[key] for name, key in _RESULTS.items()}
         name = f"{self.config.agent} on {self.config.env}"
@@ -322,6 +396,10 @@ class Session:
         logs.write_summary(self.run_dir, summary)
         curves.draw_returns(self.run_dir)
         return summary
+
+    def _leave_at_once(self) -> None:
+        if self._stop.signal:
+            raise Interrupted(self.run_dir, "in the last evaluation", self._stop.signal)
 
 
 class Ended(KeyboardInterrupt):
@@ -465,9 +543,13 @@ class _Every:
 class _Means:
     """Means of metrics over chunks; what was learned counts once per gradient step."""
 
-    def __init__(self):
-        self._sums: dict[str, float] = {}
-        self._weights: dict[str, float] = {}
+    def __init__(self, state: dict[str, Any] | None = None):
+        self._sums = {tag: float(total) for tag, (total, _) in (state or {}).items()}
+        self._weights = {tag: float(weight) for tag, (_, weight) in (state or {}).items()}
+
+    def get_state(self) -> dict[str, tuple[float, float]]:
+        """Returns sum and weight of every metric, to go on with."""
+        return {tag: (total, self._weights[tag]) for tag, total in self._sums.items()}
 
     def add(self, report: Report) -> None:
         """Takes the metrics of some chunks into account."""
@@ -490,8 +572,16 @@ class _Means:
         return means
 
 
-def _newest_meta(run_dir: Path) -> dict[str, Any] | None:
-    """Returns what the newest good checkpoint says of itself, None before the first."""
-    if not checkpoint.checkpoints(run_dir / "checkpoints"):
-        return None
-    return checkpoint.load(run_dir / "checkpoints", only="state/")[1]
+def open_log(
+    run_dir: Path, steps: int, quiet: bool, found: tuple[Any, Path] | None, **settings: Any
+) -> logs.RunLog:
+    """Opens a run's log where a checkpoint, given as its meta and its path, was written.
+
+    Without one it begins anew.
+    """
+    if found is None:
+        return logs.RunLog(run_dir, steps, quiet=quiet, state=metas.LogState({}), **settings)
+    meta, path = found
+    state = metas.read(metas.LogState, meta["log"], "log") if "log" in meta else None
+    start = checkpoint.step_of(path)
+    return logs.RunLog(run_dir, steps, quiet=quiet, start_step=start, state=state, **settings)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from rlzoo import networks
 from rlzoo.train import checkpoint
+from rlzoo.train import meta as metas
 from rlzoo.train.config import Transfer, load_run, make_torso
 from rlzoo.train.plain import CALLABLE
 from rlzoo.types import EnvSpec, ObsSpec
@@ -53,21 +54,20 @@ def read_torso(run_dir: str | Path) -> SavedTorso:
     """
     run_dir = Path(run_dir)
     folder = run_dir / "checkpoints"
-    best = bool(checkpoint.checkpoints(folder, best=True))
-    if not best and not checkpoint.checkpoints(folder):
+    if not any(checkpoint.checkpoints(folder, best=best) for best in (True, False)):
         raise ValueError(
             f"{run_dir} is no folder of a run that has saved a checkpoint: expected one that "
             "`rlzoo pretrain` or `rlzoo train` has made."
         )
-    arrays, meta, _ = checkpoint.load(folder, best=best, only=("torso/", "network/"))
+    arrays, meta, _ = checkpoint.load(folder, best=True, only=("torso/", "network/"))
     if "agent" in meta:
-        own = meta.get("config", {})  # nothing is imported for a torso
+        own = meta.get("config")  # nothing is imported for a torso
+        own = own if isinstance(own, dict) else {}
         choice = load_run(run_dir, env=own.get("env"), wrappers=own.get("wrappers")).torso
-        spec = EnvSpec(**meta["spec"])
-        obs = ObsSpec(tuple(spec.obs_shape), spec.obs_dtype, spec.num_states)
+        obs = metas.obs_spec(meta.get("spec"), "spec")
     else:
-        choice = meta["torso"]
-        obs = ObsSpec(**meta["obs"])._replace(obs_shape=tuple(meta["obs"]["obs_shape"]))
+        choice = metas.checked_torso(meta.get("torso"))
+        obs = metas.obs_spec(meta.get("obs"), "obs")
     if not choice or str(choice.get("name", "")).startswith(CALLABLE):
         raise ValueError(f"The run in {run_dir} has no torso that a file describes.")
     torso = make_torso(choice)

@@ -43,8 +43,8 @@ def parking_loop(at: int, note: Path):
 
     run = GraphLoop.run
 
-    def run_and_park(self, until):
-        report = run(self, until)
+    def run_and_park(self, until, *seconds):
+        report = run(self, until, *seconds)
         if int(self.state.loop.agent.step) >= at:
             note.touch()
             time.sleep(1_000)

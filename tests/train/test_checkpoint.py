@@ -137,6 +137,18 @@ def test_best_and_newest_are_apart(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["best-000000040", "step-000000030", "step-000000040"]
 
 
+def test_where_no_best_is_good_the_newest_stands_in(tmp_path, no_fsync):
+    checkpoint.save(tmp_path, 20, {"x": np.int64(20)}, {})
+    assert checkpoint.load(tmp_path, best=True)[0]["x"] == 20
+    best = checkpoint.save(tmp_path, 10, {"x": np.int64(10)}, {}, best=True)
+    with open(best / "0000.npy", "ab") as file:
+        file.write(b"x")
+    with pytest.warns(UserWarning, match=r"best-0+10: x: its file .*Loaded step-0+20 instead"):
+        arrays, _, path = checkpoint.load(tmp_path, best=True)
+    assert arrays["x"] == checkpoint.step_of(path) == 20
+    assert checkpoint.step_of(best) == 10
+
+
 def test_steps_beyond_nine_digits_stay_in_order(tmp_path):
     for step in (999_999_999, 1_000_000_000):
         checkpoint.save(tmp_path, step, {}, {})
@@ -195,7 +207,7 @@ def test_nothing_there(tmp_path):
     for directory in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ValueError, match=r"no checkpoint in .*Give the folder"):
             checkpoint.load(directory)
-        with pytest.raises(ValueError, match="no best checkpoint in"):
+        with pytest.raises(ValueError, match="no checkpoint in"):
             checkpoint.load(directory, best=True)
 
 

@@ -9,6 +9,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlzoo.train.plot import plot
     from rlzoo.train.policy import Policy, evaluate, load, record
     from rlzoo.train.pretrain import Pretrained, pretrain, resume_pretraining
     from rlzoo.train.run import Run, resume, train
@@ -27,6 +28,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_torso",
+    "plot",
     "pretrain",
     "record",
     "resume",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "rlzoo.train.plot": ("plot",),
     "rlzoo.train.policy": ("Policy", "evaluate", "load", "record"),
     "rlzoo.train.pretrain": ("Pretrained", "pretrain", "resume_pretraining"),
     "rlzoo.train.run": ("Run", "resume"),

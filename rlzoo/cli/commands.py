@@ -164,6 +164,13 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
     return {"env": args.env, "ok": not problems, "problems": problems}
 
 
+def plot(args: argparse.Namespace) -> dict[str, Any]:
+    """Draws runs together, and returns the figures of each group."""
+    from rlzoo.train.plot import plot
+
+    return plot(args.runs, args.output, x=args.x, profile=args.profile)
+
+
 COMMANDS = {
     "train": train,
     "pretrain": pretrain,
@@ -171,6 +178,7 @@ COMMANDS = {
     "resume": resume,
     "evaluate": evaluate,
     "record": record,
+    "plot": plot,
     "list": list_tables,
     "check-env": check,
 }
@@ -200,6 +208,8 @@ def show(command: str, result: dict[str, Any]) -> None:
         print(_returns(result))
     elif command == "record":
         print(f"Wrote {result['file']}: {_returns(result)}")
+    elif command == "plot":
+        _show_groups(result)
     elif command == "check-env":
         count = len(result["problems"]) or "no"
         heading = f"{result['env']}: {count} problem{'s' if count != 1 else ''}"
@@ -224,6 +234,18 @@ def _show_seeds(result: dict[str, Any]) -> None:
         print(f"{name}: interquartile mean {figures.format(**result[name])}")
     print(f"Results in {result['run_dir']}; the curve of all seeds is curve.png there. See each:")
     print(f"  tensorboard --logdir {result['run_dir']}")
+
+
+def _show_groups(result: dict[str, Any]) -> None:
+    print("Interquartile means of the final evaluations, and of all (area), with 95 % intervals:")
+    for group in result["groups"]:
+        told = []
+        for name in ("best", "last", "area"):
+            iqm, low, high = (group[name][key] for key in ("iqm", "low", "high"))
+            told.append(f"{name} -" if iqm is None else f"{name} {iqm:.2f} [{low:.2f}, {high:.2f}]")
+        runs = len(group["runs"])
+        print(f"  {group['label']} ({runs} run{'s' * (runs != 1)}): {', '.join(told)}")
+    print(f"Wrote {result['file']}.")
 
 
 def _show_pretrained(result: dict[str, Any]) -> None:

@@ -251,6 +251,31 @@ def build_parser() -> argparse.ArgumentParser:
     record.add_argument("--seed", type=_count, metavar="S", help="seed of the environment")
     _add_json(record)
 
+    plot = command(
+        "plot",
+        "Draw several runs in one picture.",
+        "Those that differ in their seed only are one curve: interquartile mean, 95 % bootstrap\n"
+        "interval, and a thin line for each. The figures are printed too.",
+    )
+    plot.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, or that hold such")
+    plot.add_argument(
+        "-o", "--output", default="plot.png", metavar="FILE.png", help="default plot.png"
+    )
+    plot.add_argument(
+        "--x",
+        default="steps",
+        metavar="steps|seconds",
+        choices=("steps", "seconds"),
+        help="what to draw over (default steps)",
+    )
+    plot.add_argument(
+        "--profile",
+        metavar="best|last",
+        choices=("best", "last"),
+        help="draw instead which share of the runs ended above each return",
+    )
+    _add_json(plot)
+
     listing = command(
         "list",
         "List what can be trained, and with what; or every setting of one of them.",

@@ -14,7 +14,7 @@ import numpy as np
 
 from rlzoo.train import curves, files, logs
 
-_DRAWS = 2_000  # of the bootstrap
+DRAWS = 2_000  # of the bootstrap
 
 
 def interquartile_mean(values: Any) -> Any:
@@ -26,7 +26,7 @@ def interquartile_mean(values: Any) -> Any:
 
 def bootstrap_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Returns the 95 % percentile bootstrap interval of the interquartile mean, always the same."""
-    draws = np.random.default_rng(0).choice(values, (_DRAWS, len(values)))  # [draws, seeds]
+    draws = np.random.default_rng(0).choice(values, (DRAWS, len(values)))  # [draws, seeds]
     low, high = np.percentile(interquartile_mean(draws), [2.5, 97.5])
     return float(low), float(high)
 
@@ -84,8 +84,8 @@ def write(folder: Path, run_dirs: Mapping[int, Path]) -> dict[str, Any]:
         "env": runs[0]["env"],
         "seeds": seeds,
         "steps": max(run["steps"] for run in runs),
-        "best": _figures([run["mean_return"] for run in runs]),
-        "last": _figures([run["last_mean_return"] for run in runs]),
+        "best": figures([run["mean_return"] for run in runs]),
+        "last": figures([run["last_mean_return"] for run in runs]),
         "runs": [{key: run[key] for key in run if key != "versions"} for run in runs],
         "versions": runs[0]["versions"],
     }
@@ -93,7 +93,10 @@ def write(folder: Path, run_dirs: Mapping[int, Path]) -> dict[str, Any]:
     return summary
 
 
-def _figures(returns: list[float | None]) -> dict[str, float]:
+def figures(returns: Sequence[float | None] | np.ndarray) -> dict[str, float | None]:
+    """Returns interquartile mean and interval of some runs' returns, None each of no runs."""
     values = np.array(returns, np.float64)  # JSON has null for NaN
+    if not len(values):
+        return {"iqm": None, "low": None, "high": None}
     low, high = bootstrap_interval(values)
     return {"iqm": float(interquartile_mean(values)), "low": low, "high": high}

@@ -445,10 +445,14 @@ def flatten(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
     return flat
 
 
-def settings(config: RunConfig) -> dict[str, bool | int | float | str]:
-    """Returns what decides how a run learns, but for its seed, named as `--set` takes it."""
+def settings(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    """Returns what decides how a run learns, but for its seed, named as `--set` takes it.
+
+    Args:
+        config: of the run, as config.yaml holds it.
+    """
     flat = {}
-    for key, value in flatten(dataclasses.asdict(config)).items():
+    for key, value in flatten(config).items():
         section, dot, rest = key.partition(".")
         if not section.startswith(_UPKEEP) and value not in ("None", "[]"):
             name = {"agent_params": "", "env_kwargs": "env."}.get(section, section + dot)

@@ -85,12 +85,13 @@ def plain(axes: Any, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def save(axes: Any, path: Path) -> Path:
+def save(axes: Any, path: Path, *, from_zero: bool = True) -> Path:
     """Writes the figure of some axes to a PNG file, and returns its path.
 
-    Curves begin at step 0 and end with the last step there is; the legend is below.
+    Curves begin at step 0 and end with the last step there is, unless `from_zero` is false; the
+    legend is below.
     """
-    for each in axes.figure.axes:
+    for each in axes.figure.axes if from_zero else ():
         each.autoscale_view()
         each.set_xlim(0, max(each.dataLim.x1, 1))
     handles, labels = axes.get_legend_handles_labels()

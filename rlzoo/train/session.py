@@ -123,7 +123,7 @@ class Session:
                 quiet,
                 found and found[1:],
                 loggers=loggers,
-                settings={**settings(config), "seed": config.seed},
+                settings={**settings(dataclasses.asdict(config)), "seed": config.seed},
             )
             opened.callback(self.log.close)
             stop.message = self.log.message
@@ -391,7 +391,8 @@ class Session:
         }
         results = {name: summary[key] for name, key in _RESULTS.items()}
         name = f"{self.config.agent} on {self.config.env}"
-        hparams.write(self.run_dir, name, settings(self.config), results, self.step)
+        matters = settings(dataclasses.asdict(self.config))
+        hparams.write(self.run_dir, name, matters, results, self.step)
         self.log.close()
         logs.write_summary(self.run_dir, summary)
         curves.draw_returns(self.run_dir)

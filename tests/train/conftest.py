@@ -30,6 +30,19 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def mazes(tmp_path_factory):
+    """A folder with two seeds of one configuration (a and b), and one of another (c)."""
+    folder = tmp_path_factory.mktemp("mazes")
+    for name, seed, more in (("a", 0, {}), ("b", 1, {}), ("c", 0, {"learning_rate": 0.25})):
+        rlzoo.train(
+            "dyna_q", "rlzoo/DynaMaze-v0", steps=200, seed=seed, preset=False, loop="host",
+            run_dir=folder / name, quiet=True,
+            overrides={"eval_every": 50, "eval_episodes": 1, "log_every": 25, **more},
+        )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     """A file with 12 training and 4 test images of each digit."""
     return save_digits(tmp_path_factory.mktemp("digits") / "digits.npz")

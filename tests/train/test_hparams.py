@@ -1,13 +1,12 @@
 """TensorBoard's HParams tab, as its own plugin reads it."""
 
 import json
+import shutil
 import types
 
 import pytest
 
-import rlzoo
 from rlzoo.train import hparams
-from tests.train.test_callbacks import MAZE
 
 
 def tab(folder):
@@ -46,24 +45,8 @@ def values(group_or_session, name="metric_values"):
     return {value.name.tag: value.value for value in getattr(group_or_session, name)}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Two seeds of one configuration and one of another, beside a row of pretraining."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name, seed, more in (("a", 0, {}), ("b", 1, {}), ("c", 0, {"learning_rate": 0.25})):
-        rlzoo.train(
-            "dyna_q", "rlzoo/DynaMaze-v0", steps=200, seed=seed, preset=False, loop="host",
-            run_dir=folder / "maze" / name, quiet=True, overrides={**MAZE, **more},
-        )  # fmt: skip
-    digits = folder / "pretrain/mnist/x"
-    digits.mkdir(parents=True)
-    settings = {"task": "mnist", "batch_size": 32}
-    hparams.write(digits, "pretraining on mnist", settings, {"test/accuracy": 0.9}, 40)
-    return folder
-
-
-def test_seeds_are_one_group_named_by_what_was_trained(folder):
-    columns, metrics, groups = tab(folder / "maze")
+def test_seeds_are_one_group_named_by_what_was_trained(mazes):
+    columns, metrics, groups = tab(mazes)
     assert metrics == {"final/best_return", "final/last_return", "final/area", "final/seconds"}
     assert {"agent", "env", "steps", "learning_rate", "exploration.name"} <= columns
     assert not {"seed", "eval_every", "log_every", "keep_checkpoints", "agent_params"} & columns
@@ -75,8 +58,8 @@ def test_seeds_are_one_group_named_by_what_was_trained(folder):
     assert sessions["a/hparams", "b/hparams"].hparams["steps"].number_value == 200
 
 
-def test_the_figures_are_those_of_the_summaries(folder):
-    *_, groups = tab(folder / "maze")
+def test_the_figures_are_those_of_the_summaries(mazes):
+    *_, groups = tab(mazes)
     names = {
         "final/best_return": "mean_return",
         "final/last_return": "last_mean_return",
@@ -85,14 +68,20 @@ def test_the_figures_are_those_of_the_summaries(folder):
     }
     found = {s.name.split("/")[0]: values(s) for g in groups.values() for s in g.sessions}
     for run in "abc":
-        summary = json.loads((folder / "maze" / run / "summary.json").read_text())
+        summary = json.loads((mazes / run / "summary.json").read_text())
         expected = {tag: pytest.approx(summary[key], rel=1e-6) for tag, key in names.items()}
         assert found[run] == expected
 
 
-def test_pretraining_has_columns_of_its_own(folder):
-    columns, metrics, groups = tab(folder)
+def test_pretraining_has_columns_of_its_own(mazes, tmp_path):
+    shutil.copytree(mazes / "a", tmp_path / "maze")
+    (tmp_path / "pretrain").mkdir()
+    settings = {"task": "mnist", "batch_size": 32}
+    results = {"test/accuracy": 0.9}
+    hparams.write(tmp_path / "pretrain", "pretraining on mnist", settings, results, 40)
+    columns, metrics, groups = tab(tmp_path)
     assert {"task", "agent"} <= columns and "test/accuracy" in metrics
+    assert len(groups) == 2
     for name, group in groups.items():
         tags = set(values(group))
         of_pretraining = name.startswith("pretraining on mnist, ")

@@ -203,9 +203,9 @@ def _over_seconds(run: _Run, points: np.ndarray) -> np.ndarray:
 
 
 def _draw_profile(
-    axes: Any, own: Sequence[float], every: Sequence[float], label: str, color: str
+    axes: Any, scores: Sequence[float], every: Sequence[float], label: str, color: str
 ) -> None:
-    own = np.array([score for score in own if np.isfinite(score)])
+    own = np.array([score for score in scores if np.isfinite(score)])
     if not len(own):
         return
     least, most = np.nanmin(every), np.nanmax(every)

@@ -15,17 +15,28 @@ _MOST_SEEDS = 1_000
 _EXAMPLES = """\
 examples:
   rlzoo train dqn CartPole-v1
-  rlzoo train dqn CartPole-v1 --exploration softmax --set exploration.temperature=0.5
+  rlzoo train dqn CartPole-v1 --exploration softmax --run-dir runs/softmax
   rlzoo train reinforce rlzoo/Memory-v0 --torso lstm --seeds 0-4
-  rlzoo resume runs/CartPole-v1/dqn/20260102-120000-s0
-  rlzoo pretrain mnist
-  rlzoo train dqn rlzoo/DigitBandit-v0 --torso-from runs/pretrain/mnist/20260102-120000-s0 --freeze
+  rlzoo evaluate runs/softmax
+  rlzoo resume runs/softmax --steps 60000
+  rlzoo pretrain mnist --run-dir runs/digits
+  rlzoo train dqn rlzoo/DigitBandit-v0 --torso-from runs/digits --freeze
+  rlzoo list dqn
   tensorboard --logdir runs
 """
-
+_TRAIN_EXAMPLES = """\
+examples:
+  rlzoo train dqn CartPole-v1
+  rlzoo train dqn CartPole-v1 --steps 20000 --set learning_rate=1e-3
+  rlzoo train dqn CartPole-v1 --exploration softmax --set torso.sizes=[128,128]
+  rlzoo train dyna_q FrozenLake-v1 --set env.is_slippery=false --seeds 0-4
+"""
 
 _FILE = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # what completes, as shtab has it
 _FOLDER = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"}
+
+
+_Container = argparse._ActionsContainer  # a parser, or a group of its flags
 
 
 class _Suggested(tuple):
@@ -98,11 +109,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--print-completion", action=_Completion)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    def command(name: str, summary: str, more: str = "") -> argparse.ArgumentParser:
+    def command(name: str, summary: str, more: str = "", **settings) -> argparse.ArgumentParser:
         made = commands.add_parser(
             name,
             help=summary,
             description=f"{summary}\n\n{textwrap.dedent(more)}".strip(),
+            **settings,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -121,87 +133,102 @@ def build_parser() -> argparse.ArgumentParser:
           --set exploration.epsilon.end=0.01   part of the exploration strategy
           --set torso.sizes=[256,256]          part of the torso
           --set env.is_slippery=false          an argument of the environment
+        `rlzoo list dqn` (or run, softmax, dense, ...) shows every setting.
         """,
+        usage="rlzoo train AGENT ENV [options]",
+        epilog=_TRAIN_EXAMPLES,
     )
     train.add_argument(
         "agent",
         nargs="?",
         metavar="AGENT",
         choices=(*tables.AGENTS, *tables.BRIDGED),
-        help="see `rlzoo list agents`",
+        help=f"{', '.join(tables.AGENTS)}, or one of TF-Agents: `rlzoo list agents`",
     )
     _add_env(train, "env", nargs="?", help="a Gymnasium id, or module:Env-v0 to import it from")
-    train.add_argument("--steps", type=_count, metavar="N", help="environment steps in all")
-    seed = train.add_mutually_exclusive_group()
+    run = train.add_argument_group("the run")
+    run.add_argument(
+        "--steps", type=_count, metavar="N", help="environment steps in all (default 100,000)"
+    )
+    seed = run.add_mutually_exclusive_group()
     seed.add_argument("--seed", type=_count, metavar="S", help="seed of the run (default 0)")
     seed.add_argument(
         "--seeds", type=_seeds, metavar="LIST", help="such as 0-4 or 0,3,7: a run for each, and all"
     )
-    train.add_argument("--num-envs", type=_count, metavar="N", help="environments side by side")
-    train.add_argument(
-        "--vector",
-        metavar="sync|async",
-        choices=("sync", "async"),
-        help="step them in this process, or in one process each",
-    )
-    train.add_argument(
-        "--exploration",
-        metavar="NAME",
-        choices=tuple(tables.EXPLORATIONS),
-        help="see `rlzoo list explorations`",
-    )
-    _add_torso(train)
-    train.add_argument(
-        "--torso-from", metavar="RUN", help="start from the torso of this run, as pretrain makes"
-    ).complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
-    train.add_argument("--freeze", action="store_true", help="keep the weights of that torso")
-    train.add_argument(
-        "--unfreeze-after", type=_count, metavar="N", help="keep them for this many steps"
-    )
-    train.add_argument(
-        "--torso-lr-scale", type=float, metavar="X", help="their share of the learning rate"
-    )
-    _add_set(train)
-    _add_config(train)
-    train.add_argument("--no-preset", action="store_true", help="start from the plain defaults")
-    _add_run_dir(train, "runs/ENV/AGENT/DATE-TIME-sSEED")
-    train.add_argument(
+    _add_until_return(run)
+    run.add_argument(
         "--loop",
         metavar="auto|host|graph",
         choices=("auto", "host", "graph"),
-        help="training loop (default auto)",
+        help="graph trains in one compiled program, where the environment has a port in TensorFlow "
+        "ops; host steps any in Python (default auto: graph where it can be)",
     )
-    _add_until_return(train)
-    _add_wrapper(train, "a name in gymnasium.wrappers, module:Class, or '{name: ..., ...}'")
-    _add_hooks(train)
-    _add_quiet(train)
-    _add_json(train)
+    _add_set(run)
+    _add_config(run)
+    run.add_argument(
+        "--no-preset", action="store_true", help="start from the defaults, not from what was tuned"
+    )
+    envs = train.add_argument_group("the environments")
+    envs.add_argument(
+        "--num-envs", type=_count, metavar="N", help="how many are stepped together (default 1)"
+    )
+    envs.add_argument(
+        "--vector",
+        metavar="sync|async",
+        choices=("sync", "async"),
+        help="step them in this process, or in one process each (default sync)",
+    )
+    _add_wrapper(envs, "a name in gymnasium.wrappers, module:Class, or '{name: ..., ...}'")
+    learner = train.add_argument_group("the learner")
+    learner.add_argument(
+        "--exploration",
+        metavar="NAME",
+        choices=tuple(tables.EXPLORATIONS),
+        help=f"{', '.join(tables.EXPLORATIONS)}: how it tries actions",
+    )
+    _add_torso(learner)
+    learner.add_argument(
+        "--torso-from", metavar="RUN", help="start from the torso of this run, as pretrain makes"
+    ).complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
+    learner.add_argument("--freeze", action="store_true", help="keep the weights of that torso")
+    learner.add_argument(
+        "--unfreeze-after", type=_count, metavar="N", help="keep them for this many steps"
+    )
+    learner.add_argument(
+        "--torso-lr-scale", type=float, metavar="X", help="their share of the learning rate"
+    )
+    results = train.add_argument_group("the results")
+    _add_run_dir(results, "runs/ENV/AGENT/DATE-TIME-sSEED")
+    _add_hooks(results)
+    _add_quiet(results)
+    _add_json(results)
 
     pretrain = command(
         "pretrain",
         "Train a torso on a supervised task, for agents to start from.",
         """\
-        `rlzoo list tasks` names the tasks. Their settings go by --set:
+        Its settings go by --set, and `rlzoo list TASK` shows them all:
           --set batch_size=32             of the training
           --set delay=100                 of the task (recall)
           --set torso.units=128           of the torso
         """,
+        usage="rlzoo pretrain TASK [options]",
     )
     pretrain.add_argument(
         "task",
         nargs="?",
         metavar="TASK",
         choices=tuple(tables.TASKS),
-        help="see `rlzoo list tasks`",
+        help=f"{', '.join(tables.TASKS)}: `rlzoo list tasks`",
     )
     _add_torso(pretrain)
-    pretrain.add_argument("--epochs", type=_count, metavar="N", help="at most")
+    pretrain.add_argument("--epochs", type=_count, metavar="N", help="epochs at most")
     pretrain.add_argument("--seed", type=_count, metavar="S", help="seed of the run (default 0)")
     _add_file(pretrain, "--data", metavar="FILE", help="your data, where the task takes any")
     pretrain.add_argument(
         "--download", action="store_true", help="fetch the whole data set (mnist, by Keras)"
     )
-    _add_env(pretrain, "--env", help="to gather observations in")
+    _add_env(pretrain, "--env", help="where reconstruct and predict gather observations")
     _add_set(pretrain)
     _add_config(pretrain)
     _add_run_dir(pretrain, "runs/pretrain/TASK/DATE-TIME-sSEED")
@@ -220,12 +247,18 @@ def build_parser() -> argparse.ArgumentParser:
     resume = command(
         "resume",
         "Go on with a run that was stopped, exactly where it was.",
-        "The steps that follow are those of a run that never stopped. Of a folder that --seeds\n"
-        "has made, the seeds that are not finished go on.",
+        """\
+        The steps that follow are those of a run that never stopped. Of a folder
+        that --seeds has made, the seeds that are not finished go on.
+        """,
     )
     _add_run(resume)
-    resume.add_argument("--steps", type=_count, metavar="N", help="a new total of steps")
-    resume.add_argument("--epochs", type=_count, metavar="N", help="the same, of pretraining")
+    resume.add_argument(
+        "--steps", type=_count, metavar="N", help="a new total of environment steps"
+    )
+    resume.add_argument(
+        "--epochs", type=_count, metavar="N", help="a new total of epochs, of pretraining"
+    )
     _add_until_return(resume)
     _add_hooks(resume)
     _add_env(resume, "--env", help="needed if the run's environment is module:Env-v0")
@@ -237,8 +270,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(evaluate)
     _add_env(evaluate, "--env", help="another environment to evaluate in")
     _add_wrapper(evaluate, "needed if one of the run's is module:Class: all of them")
-    evaluate.add_argument("--episodes", type=_count, default=20, metavar="N", help="default 20")
-    evaluate.add_argument("--seed", type=_count, metavar="S", help="seed of the environments")
+    evaluate.add_argument(
+        "--episodes", type=_count, default=20, metavar="N", help="how many are played (default 20)"
+    )
+    evaluate.add_argument("--seed", type=_count, metavar="S", help="seed of the episodes")
     _add_json(evaluate)
 
     record = command("record", "Record an evaluation episode as a GIF or MP4.")
@@ -248,7 +283,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_env(record, "--env", help="another environment to record")
     _add_wrapper(record, "needed if one of the run's is module:Class: all of them")
-    record.add_argument("--seed", type=_count, metavar="S", help="seed of the environment")
+    record.add_argument("--seed", type=_count, metavar="S", help="seed of the episode")
     _add_json(record)
 
     plot = command(
@@ -280,12 +315,11 @@ def build_parser() -> argparse.ArgumentParser:
         "list",
         "List what can be trained, and with what; or every setting of one of them.",
         """\
-          rlzoo list                  everything, with a line about each
-          rlzoo list torsos           agents, envs, torsos, explorations, schedules
-                                      or tasks
-          rlzoo list dqn              every setting of one of them: meaning, range
-                                      and default
-          rlzoo list run              every option of a run
+          rlzoo list           everything, with a line about each
+          rlzoo list torsos    one kind: agents, envs, torsos, explorations,
+                               schedules or tasks
+          rlzoo list dqn       every setting of one thing: default, meaning, range
+          rlzoo list run       every option of a run
         """,
     )
     listing.add_argument(
@@ -293,7 +327,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="?",
         metavar="NAME",
         choices=_Suggested((*help.TABLES, *help.names())),
-        help="of a kind, or of one thing",
+        help="a kind, one thing of it, or run",
     )
     _add_json(listing)
 
@@ -308,31 +342,34 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     action.complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _add_file(parser: argparse.ArgumentParser, name: str, **settings: Any) -> None:
+def _add_file(parser: _Container, name: str, **settings: Any) -> None:
     action = parser.add_argument(name, **settings)
     action.complete = _FILE  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _add_env(parser: argparse.ArgumentParser, name: str, **settings: Any) -> None:
+def _add_env(parser: _Container, name: str, **settings: Any) -> None:
     parser.add_argument(name, metavar="ENV", choices=_Suggested(tables.ENVS), **settings)
 
 
-def _add_torso(parser: argparse.ArgumentParser) -> None:
+def _add_torso(parser: _Container) -> None:
     parser.add_argument(
-        "--torso", metavar="NAME", choices=tuple(tables.TORSOS), help="see `rlzoo list torsos`"
+        "--torso",
+        metavar="NAME",
+        choices=tuple(tables.TORSOS),
+        help=f"{', '.join(tables.TORSOS)}: the network from observations to features",
     )
 
 
-def _add_config(parser: argparse.ArgumentParser) -> None:
+def _add_config(parser: _Container) -> None:
     _add_file(parser, "--config", metavar="FILE", help="a config.yaml, or the folder of a run")
 
 
-def _add_run_dir(parser: argparse.ArgumentParser, default: str) -> None:
+def _add_run_dir(parser: _Container, default: str) -> None:
     action = parser.add_argument("--run-dir", metavar="DIR", help=f"default: {default}")
     action.complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _add_set(parser: argparse.ArgumentParser) -> None:
+def _add_set(parser: _Container) -> None:
     parser.add_argument(
         "--set",
         action="append",
@@ -343,13 +380,13 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_until_return(parser: argparse.ArgumentParser) -> None:
+def _add_until_return(parser: _Container) -> None:
     parser.add_argument(
         "--until-return", type=float, metavar="X", help="stop when an evaluation reaches it"
     )
 
 
-def _add_wrapper(parser: argparse.ArgumentParser, what: str) -> None:
+def _add_wrapper(parser: _Container, what: str) -> None:
     parser.add_argument(
         "--wrapper",
         action="append",
@@ -359,7 +396,7 @@ def _add_wrapper(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
-def _add_hooks(parser: argparse.ArgumentParser) -> None:
+def _add_hooks(parser: _Container) -> None:
     parser.add_argument(
         "--callback",
         action="append",
@@ -378,11 +415,11 @@ def _add_hooks(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_quiet(parser: argparse.ArgumentParser) -> None:
+def _add_quiet(parser: _Container) -> None:
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
-def _add_json(parser: argparse.ArgumentParser) -> None:
+def _add_json(parser: _Container) -> None:
     parser.add_argument(
         "--json",
         action="store_true",

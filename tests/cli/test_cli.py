@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -52,6 +53,19 @@ def test_version(capsys):
         main(["--version"])
     assert left.value.code == 0
     assert capsys.readouterr().out.startswith("rlzoo 0.")
+
+
+def test_help_fits_80_columns_and_says_what_every_flag_does(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ([], *([name] for name in commands.COMMANDS)):
+        with pytest.raises(SystemExit):
+            main([*command, "--help"])
+        shown = capsys.readouterr().out
+        assert max(map(len, shown.splitlines())) <= 80, command
+        for flag, text in re.findall(r"^  (-\S+)(.*\n.*)", shown, re.M):
+            assert re.search(r"  \w", text), f"{command} {flag}: says nothing"
+        for line in re.findall(r"^  (rlzoo .*)$", shown.partition("examples:")[2], re.M):
+            assert parse(line.split()[1:]).command
 
 
 def test_no_command_prints_the_help(capsys):

@@ -511,15 +511,30 @@ class Stop:
 _watched: set[Stop] = set()
 
 
+def _hold_signals() -> None:
+    if _watched:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _let_signals_in() -> None:
+    if _watched:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
 def _leave_signals_to_the_parent() -> None:
     """In a process that an environment forks: it may be told to end, and no run is told of that."""
     if _watched:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for all: the parent saves first
+        _let_signals_in()
 
 
-os.register_at_fork(after_in_child=_leave_signals_to_the_parent)
+os.register_at_fork(
+    before=_hold_signals,
+    after_in_parent=_let_signals_in,
+    after_in_child=_leave_signals_to_the_parent,
+)
 
 
 class _Every:

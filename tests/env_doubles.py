@@ -1,6 +1,12 @@
 """Environments that tests can predict or break. Importable in worker processes."""
 
+import ctypes
+import os
+import pathlib
+import signal
+import subprocess
 import sys
+import time
 
 import gymnasium
 import numpy as np
@@ -41,16 +47,19 @@ class CountingEnv(gymnasium.Env):
         )
 
 
-def false_transitions(obs, action, step) -> int:
+def false_transitions(obs, action, step, lost=()) -> int:
     """Returns how many of N transitions of `CountingEnv` are not as it made them.
 
     Args:
         obs: [N, 3] what was acted on.
         action: [N] what was done.
         step: the TimeStep that came back.
+        lost: which rows hold none.
     """
     wrong = 0
     for i in range(len(obs)):
+        if i in lost:
+            continue
         tag, time = obs[i][:2]
         over = time + 1 == tag % 9 + 1
         ended = bool(step.terminated[i] or step.truncated[i])
@@ -66,6 +75,41 @@ def false_transitions(obs, action, step) -> int:
             right &= np.array_equal(step.obs[i], step.final_obs[i])
         wrong += not right
     return wrong
+
+
+class DyingEnv(CountingEnv):
+    """Its process ends, or it does not answer, at one step of its life.
+
+    Args:
+        at: the step, by the seed of its first episode. One that takes a dead one's place begins
+            with another episode, and lives.
+        how: "kill", "segfault", "exit" or "hang"; "hang in c" lets no other Python code run.
+        notes: a file for the process id of a program that it then starts.
+    """
+
+    def __init__(self, at=None, how="kill", notes=None):
+        super().__init__()
+        self.at, self.how, self.notes = at or {}, how, notes
+        self.born, self.age = None, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.born = self.born or seed
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.age += 1
+        if self.at.get(self.born) == self.age:
+            if self.notes:
+                tool = subprocess.Popen(["sleep", "60"])
+                pathlib.Path(self.notes).write_text(str(tool.pid))
+            if self.how == "exit":
+                os._exit(7)
+            if self.how == "hang":
+                time.sleep(60)
+            if self.how == "hang in c":
+                ctypes.PyDLL(None).sleep(60)
+            os.kill(os.getpid(), signal.SIGKILL if self.how == "kill" else signal.SIGSEGV)
+        return super().step(action)
 
 
 class EnvBrokeError(Exception):

@@ -23,6 +23,7 @@ MakeEnv = Callable[[], gymnasium.Env]
 _MAX_REWARD = float(np.finfo(np.float32).max)
 _MAX_RESTARTS = 3  # per environment, within
 _RESTART_WINDOW = 3600.0  # seconds
+_BACK_OFF = 1.0  # seconds before the second restart of these, twice as many before each after it
 
 _in_use: weakref.WeakSet[gymnasium.Env] = weakref.WeakSet()  # to notice one that is used twice
 
@@ -32,6 +33,7 @@ class Fault(NamedTuple):
 
     error: Exception
     trace: str = ""  # the worker's traceback, if it happened in another process
+    died: bool = False  # that process is gone: it ended, or it hung and was killed
 
 
 def fault(error: BaseException) -> Fault:
@@ -164,6 +166,7 @@ class Envs:
         self._waiting = set(self._in_use)  # those that must be reset before their next step
         self._remake: set[int] = set()  # those whose environment is to be made anew at reset
         self._restarts = [collections.deque[float]() for _ in range(num_envs)]
+        self._rest_until = [0.0] * num_envs  # on the clock: when each may be restarted
 
     @property
     def episodes(self) -> np.ndarray:
@@ -341,6 +344,9 @@ class Envs:
         """Starts the next episode of some, going on to the one after where the reset fails."""
         obs = self._obs.copy()
         while indices:
+            if self._remake:
+                rest = max(self._rest_until[i] for i in indices) - time.monotonic()
+                time.sleep(max(0.0, rest))
             for i in indices:
                 self._episode[i] += 1
                 self._lifetime[i] += len(self._log[i])
@@ -372,7 +378,9 @@ class Envs:
         """Acts on a fault as `on_env_error` says: raises it, or plans to go on without."""
         what = self._describe(index, action)
         error = fault.error
-        if self._on_env_error == "restart" and self._may_restart(index):
+        # That a process is gone is nothing an environment has raised: "raise" restarts it, too.
+        restart = self._on_env_error == "restart" or (fault.died and self._on_env_error == "raise")
+        if restart and self._may_restart(index):
             self._remake.add(index)
             warnings.warn(f"{what}: {error!r}. Restarting it.", RuntimeWarning, stacklevel=4)
             return
@@ -385,7 +393,7 @@ class Envs:
                 warnings.warn(f"{what}: {error!r}. Dropping it.", RuntimeWarning, stacklevel=4)
                 return
             what += ". No environment is left"
-        if self._on_env_error == "restart":
+        if restart:
             what += f". It was restarted {_MAX_RESTARTS} times within an hour already"
         if isinstance(error, ValueError) and len(error.args) == 1:
             error.args = (f"{what}: {error}",)
@@ -423,6 +431,8 @@ class Envs:
             restarts.popleft()
         if len(restarts) >= _MAX_RESTARTS:
             return False
+        if restarts:
+            self._rest_until[index] = now + _BACK_OFF * 2 ** (len(restarts) - 1)
         restarts.append(now)
         return True
 

@@ -4,6 +4,7 @@
 its own. Nothing that is not finite gets out, and no transition is made up.
 """
 
+import functools
 from typing import Any
 
 from rlzoo.envs.check import check_env
@@ -12,7 +13,7 @@ from rlzoo.envs.sync import SyncEnvs
 from rlzoo.envs.workers import AsyncEnvs
 from rlzoo.types import nearest
 
-_MODES = {"sync": SyncEnvs, "async": AsyncEnvs}
+_MODES = ("sync", "async")
 _POLICIES = ("raise", "restart", "drop")
 
 
@@ -24,6 +25,7 @@ def make_envs(
     mode: str = "sync",
     env_kwargs: dict[str, Any] | None = None,
     on_env_error: str = "raise",
+    step_timeout: float = 60.0,
     check: bool = True,
 ) -> SyncEnvs | AsyncEnvs:
     """Makes N environments that are stepped together.
@@ -38,7 +40,10 @@ def make_envs(
         on_env_error: what to do when an environment raises, or returns a reward or an
             observation that is not finite. "raise": stop with that error. "restart": make it
             anew and go on with its next episode, at most 3 times an hour. "drop": go on
-            without it. No transition of a failed step is returned, see `lost`.
+            without it. No transition of a failed step is returned, see `lost`. A process that
+            dies or hangs has raised nothing: it is restarted with "raise", too.
+        step_timeout: seconds that a step or a reset may take in a process of its own before it
+            counts as hung and is killed; 0: any time.
         check: run one short episode first to see that the environment keeps to the rules.
 
     Raises:
@@ -60,6 +65,7 @@ def make_envs(
     try:
         if check and (problems := check_env(probe, faults=False)):
             raise ValueError(f"rlzoo cannot work with {env}: {' '.join(problems)}")
-        return _MODES[mode](make, num_envs, seed, on_env_error, probe)
+        kind = functools.partial(AsyncEnvs, step_timeout=step_timeout)
+        return (kind if mode == "async" else SyncEnvs)(make, num_envs, seed, on_env_error, probe)
     finally:
         close_env(probe)

@@ -1,175 +1,274 @@
-"""Environments stepped at once, each in a process of its own."""
+"""Environments stepped at once, each in a process of its own that may die, hang and be replaced.
+
+A step costs one small message each way; observations come through memory that is shared.
+"""
 
 import contextlib
+import ctypes
+import math
 import multiprocessing
 import os
+import select
 import signal
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Iterator, Sequence
-from multiprocessing import reduction
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import connection, forkserver, reduction, sharedctypes, util
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium import spaces
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from rlzoo.envs.base import Envs, Fault, MakeEnv, Slot, fault
 
-_IDLE = -1  # the action of an environment that is not stepped
+_START_SECONDS = 60.0  # until a new process answers, which imports the user's modules
 _CLOSE_SECONDS = 5.0
+_ENDING_SECONDS = 1.0  # from a broken connection to the end of a process
 
 # A worker is started afresh, never forked: TensorFlow's threads do not survive a fork.
-_START_METHOD = "forkserver" if sys.platform != "win32" else "spawn"
+_START_METHOD = "forkserver"
+
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class AsyncEnvs(Envs):
     """N environments stepped at once, each in a worker process. See `make_envs`."""
 
-    def __init__(self, make: MakeEnv, *args: Any):
+    def __init__(self, make: MakeEnv, *args: Any, step_timeout: float):
         super().__init__(make, *args)
-        if self.spec.action_box is not None:
-            raise ValueError(
-                f"vector='async' sends Discrete actions only, {self.name} has {self.action_space}: "
-                "use vector='sync'"
-            )
-        obs_space = self.obs_space
-        if self.spec.num_states is not None:
-            obs_space = spaces.Discrete(self.spec.num_states)
-        workers = [
-            _Worker(make, i, self.obs_space, self.action_space, obs_space)
-            for i in range(self.num_envs)
+        self._limit = step_timeout or math.inf
+        shape, dtype = (self.num_envs, *self.spec.obs_shape), np.dtype(self.spec.obs_dtype)
+        shared = sharedctypes.RawArray("b", max(1, math.prod(shape) * dtype.itemsize))
+        self._seen = np.ndarray(shape, dtype, buffer=shared)  # [N, ...], written by the workers
+        slot = Slot(make, self.obs_space, self.action_space)
+        self._workers = [
+            _Worker(_wrapped(slot), i, shared, shape, dtype) for i in range(self.num_envs)
         ]
-        context = multiprocessing.get_context(_START_METHOD)
-        if _START_METHOD == "forkserver":
-            context.set_forkserver_preload([__name__])
-        with _main_module_hidden():
-            self._workers = AsyncVectorEnv(
-                workers,
-                shared_memory=self.spec.obs_dtype != "float16",  # which ctypes has not
-                copy=False,
-                context=_START_METHOD,
-                autoreset_mode=AutoresetMode.DISABLED,
-            )
+        # Also when nobody closes it: multiprocessing waits for its processes at exit.
+        self._end = util.Finalize(self, _end, (self._workers,), exitpriority=10)
+        for worker in self._workers:
+            worker.start()
 
     def close(self) -> None:
         """Closes every environment and ends its process. May be called again."""
-        if self._workers.closed:
-            return
-        alive = all(process.is_alive() for process in self._workers.processes)
-        with contextlib.suppress(EOFError, OSError):  # a worker may die meanwhile
-            self._workers.close(timeout=_CLOSE_SECONDS, terminate=not alive)
-        self._workers.closed = True
-        for process in self._workers.processes:
-            process.join(_CLOSE_SECONDS)
-            if process.is_alive():
-                process.kill()
+        self._end()
 
     def _reset_envs(
         self, indices: Sequence[int], seeds: Sequence[int], obs: np.ndarray
     ) -> dict[int, Fault]:
-        mask = np.zeros(self.num_envs, bool)
-        mask[indices] = True
-        all_seeds: list[int | None] = [None] * self.num_envs
-        for i, seed in zip(indices, seeds, strict=True):
-            all_seeds[i] = seed
-        options = {
-            "reset_mask": mask,
-            "remake": sorted(self._remake),
-            "lifetime": list(self._lifetime),
+        for i in indices:
+            self._workers[i].start()
+        deadline = time.monotonic() + _START_SECONDS
+        greetings = [(i, self._answer(i, deadline)) for i in indices if self._workers[i].is_new]
+        faults = {i: answer for i, answer in greetings if answer is not None}
+        messages = {
+            i: (seed, i in self._remake, self._lifetime[i])
+            for i, seed in zip(indices, seeds, strict=True)
+            if i not in faults
         }
-        with self._death_reported():
-            found, info = self._workers.reset(seed=all_seeds, options=options)
-        obs[mask] = found[mask]
-        return _faults(info)
+        for i, answer in self._ask(messages):
+            if answer is None:
+                obs[i] = self._seen[i]
+            else:
+                faults[i] = answer
+        return faults
 
     def _step_envs(
         self,
         indices: Sequence[int],
-        actions: Sequence[int],
+        actions: Sequence[Any],
         obs: np.ndarray,
         reward: np.ndarray,
         terminated: np.ndarray,
         truncated: np.ndarray,
     ) -> tuple[dict[int, Fault], list[int]]:
-        sent = np.full(self.num_envs, _IDLE, np.int64)
-        sent[indices] = np.asarray(actions)[indices]
-        with self._death_reported():
-            found, rewards, over, cut, info = self._workers.step(sent)
-        obs[indices] = found[indices]
-        reward[:], terminated[:], truncated[:] = rewards, over, cut
-        return _faults(info), np.flatnonzero(over | cut).tolist()
+        faults: dict[int, Fault] = {}
+        ended = []
+        for i, answer in self._ask({i: actions[i] for i in indices}):
+            if type(answer) is Fault:
+                faults[i] = answer
+                continue
+            reward[i], over, cut = answer
+            obs[i] = self._seen[i]
+            if over or cut:
+                terminated[i] = over
+                truncated[i] = cut
+                ended.append(i)
+        return faults, ended
 
-    @contextlib.contextmanager
-    def _death_reported(self) -> Iterator[None]:
+    def _ask(self, messages: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
+        """Sends messages to workers, and when all are sent yields their answers."""
+        for i, message in messages.items():
+            self._workers[i].send(message)
+        deadline = time.monotonic() + self._limit
+        for i in messages:
+            yield i, self._answer(i, deadline)
+
+    def _answer(self, index: int, deadline: float) -> Any:
+        """Returns what a worker answers, or the fault that keeps it from answering."""
+        worker = self._workers[index]
         try:
-            yield
-        except (EOFError, ConnectionError) as error:
-            dead = []
-            for i, process in enumerate(self._workers.processes):
-                process.join(0.5)
-                if not process.is_alive():
-                    dead.append(f"{i} (exit code {process.exitcode})")
-            raise RuntimeError(
-                f"{self.name}: the worker process of environment {', '.join(dead) or '?'} died"
-            ) from error
+            answer = worker.answer(deadline)
+        except TimeoutError:
+            worker.kill()
+            limit = _START_SECONDS if worker.is_new else self._limit
+            what = f"no answer within {limit:g} s, so its process was killed"
+            what += "" if worker.is_new else " (the limit is env_step_timeout)"
+            return Fault(TimeoutError(what), died=True)
+        except (EOFError, OSError):
+            return Fault(RuntimeError(f"its worker process {worker.kill()}"), died=True)
+        return answer.fault() if type(answer) is _Sent else answer
 
 
-class _Worker(gymnasium.Env):
-    """An environment in its process. It answers with its fault where another would raise.
+class _Worker:
+    """A process with one environment, as its parent sees it.
 
-    The parent calls it too, only to learn the spaces: the environment is made at first reset.
+    It is sent an action, or what a reset takes, and answers with reward and flags, with None, or
+    with what its environment raised. Sent None, it ends.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+    def __init__(self, *what: Any):
+        self.is_new = True  # it has yet to say that it is ready, by None
+        self._what = what
+        self._process: Any = None
+        self._owes = 0  # answers
 
-    def __init__(
-        self,
-        make: MakeEnv,
-        index: int,
-        obs_space: spaces.Space,
-        action_space: spaces.Space,
-        seen_space: spaces.Space,
-    ):
-        self._slot = Slot(make, obs_space, action_space)
-        self._index = index
-        self._parent = os.getpid()
-        self.observation_space = seen_space
-        self.action_space = spaces.Discrete(int(getattr(action_space, "n", 0)))
-        self._last = np.zeros(seen_space.shape or (), seen_space.dtype)
+    def start(self) -> None:
+        """Starts the process, if there is none."""
+        if self._process is not None:
+            return
+        context = multiprocessing.get_context(_START_METHOD)
+        if _START_METHOD == "forkserver":
+            context.set_forkserver_preload([__name__, "rlzoo.envs.forkserver"])
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, *self._what), daemon=True)
+        with _main_module_hidden():
+            self._process.start()
+        theirs.close()
+        self._poll = select.poll()  # made once: `Connection.poll` makes one each time
+        self._poll.register(self._connection, select.POLLIN)
+        self.is_new, self._owes = True, 1
 
-    def __call__(self) -> "_Worker":
-        if os.getpid() != self._parent:
-            # Ctrl-C is the parent's to handle: it saves first, then closes its workers.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return self
+    def send(self, message: Any) -> None:
+        """Sends it something to do. That it is dead shows when it does not answer."""
+        self._owes += 1
+        with contextlib.suppress(OSError):
+            self._connection.send(message)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def answer(self, deadline: float) -> Any:
+        """Returns its next answer.
+
+        Raises:
+            TimeoutError: there is none before the deadline.
+            EOFError, OSError: it is dead.
+        """
+        left = deadline - time.monotonic()
+        if not self._poll.poll(None if left == math.inf else max(0.0, 1000 * left)):
+            raise TimeoutError
+        answer = self._connection.recv()
+        self._owes -= 1
+        self.is_new = False
+        return answer
+
+    def dismiss(self) -> None:
+        """Asks it to close its environment and end."""
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                self._connection.send(None)
+
+    def close(self, deadline: float) -> None:
+        """Waits until it has ended; one that is busy, or takes longer, is killed."""
+        if self._process is None:
+            return
+        with contextlib.suppress(TimeoutError, EOFError, OSError):
+            while self._owes:
+                self.answer(0.0)
+            self._process.join(max(0.0, deadline - time.monotonic()))
+        self.kill()
+
+    def kill(self) -> str:
+        """Ends the process and what it has started; returns how it had ended by itself, if so."""
+        if not self._owes or self._poll.poll(0):  # it is ending, or closed its side
+            self._process.join(_ENDING_SECONDS)
+        code = self._process.exitcode
+        with contextlib.suppress(OSError):  # it leads a group, unless it is only just starting
+            os.killpg(self._process.pid, signal.SIGKILL)
+        if code is None:
+            self._process.kill()
+            self._process.join(_CLOSE_SECONDS)
+        self._process = None
+        self._connection.close()
+        if code is None:
+            return "broke its connection"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        return f"was killed by {signal.Signals(-code).name}"
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.dismiss()
+    deadline = time.monotonic() + _CLOSE_SECONDS
+    for worker in workers:
+        worker.close(deadline)
+
+
+def _serve(
+    parent: connection.Connection,
+    slot: CloudpickleWrapper,
+    index: int,
+    shared: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+) -> None:
+    """Does what the parent says with one environment, in a process of its own."""
+    _settle()
+    env: Slot = slot.fn
+    seen = np.ndarray(shape, dtype, buffer=shared)
+    parent.send(None)
+    while True:
         try:
-            given = options or {"remake": (), "lifetime": {self._index: 0}}
-            remake = self._index in given["remake"]
-            obs = self._slot.reset(seed or 0, remake, given["lifetime"][self._index])
-            self._last = np.array(obs, self.observation_space.dtype)
-        except BaseException as error:  # Ctrl-C is the parent's: this is the environment's own
-            return self._last, {"fault": _Sent(fault(error).error)}
-        return self._last, {}
-
-    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        if action == _IDLE:
-            return self._last, 0.0, False, False, {}
+            message = parent.recv()
+        except EOFError:
+            break
+        if message is None:
+            break
+        answer: Any = None
         try:
-            obs, reward, terminated, truncated = self._slot.step(int(action))
-            self._last = np.array(obs, self.observation_space.dtype)
-            return self._last, float(reward), bool(terminated), bool(truncated), {}
-        except BaseException as error:
-            return self._last, 0.0, False, False, {"fault": _Sent(fault(error).error)}
+            if type(message) is tuple:
+                seen[index] = env.reset(*message)
+            else:
+                obs, reward, over, cut = env.step(message)
+                seen[index] = obs
+                answer = float(reward), bool(over), bool(cut)
+        except (
+            BaseException
+        ) as error:  # Ctrl-C is the parent's: what is raised is the environment's
+            answer = _Sent(fault(error).error)
+        parent.send(answer)
+    env.close()
 
-    def close(self) -> None:
-        self._slot.close()
+
+def _settle() -> None:
+    """Leaves signals to the parent, which saves first, and ends when the parent does."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # not ignored: what it starts would inherit that
+        signal.signal(number, lambda *_: None)
+    os.setpgrp()  # Ctrl-C is for the parent's group; and what it starts can be ended with it
+    if sys.platform == "linux":  # also where the environment keeps Python from running
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        server: Any = forkserver._forkserver  # ends with the last that holds this end of a pipe
+        if (held := server._forkserver_alive_fd) is not None:
+            server._forkserver_alive_fd = None
+            os.close(held)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent: Any = multiprocessing.parent_process()
+    parent.join()
+    os.killpg(0, signal.SIGKILL)
 
 
 class _Sent:
@@ -201,12 +300,6 @@ class _Sent:
 def _wrapped(value: Any) -> Any:
     """Returns `value` in what Gymnasium sends functions to its workers in."""
     return CloudpickleWrapper(value)
-
-
-def _faults(info: dict[str, Any]) -> dict[int, Fault]:
-    if "fault" not in info:
-        return {}
-    return {int(i): info["fault"][i].fault() for i in np.flatnonzero(info["_fault"])}
 
 
 @contextlib.contextmanager

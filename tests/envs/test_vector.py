@@ -474,7 +474,10 @@ def test_restart(kind, mode, make):
 @MODES
 def test_restart_gives_up_after_three_in_an_hour(mode, make, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(base, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    rests = []
+    monkeypatch.setattr(
+        base, "time", types.SimpleNamespace(monotonic=lambda: now[0], sleep=rests.append)
+    )
     env_kwargs = {"kind": "raise", "at": 2}
     envs = make(FaultyEnv, 1, 4, mode=mode, on_env_error="restart", env_kwargs=env_kwargs)
     envs.reset()
@@ -494,11 +497,13 @@ def test_restart_gives_up_after_three_in_an_hour(mode, make, monkeypatch):
     with pytest.raises(EnvBrokeError) as caught:
         envs.step([0])
     assert "restarted 3 times within an hour already" in caught.value.__notes__[0]
+    assert rests == [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]
 
 
 @pytest.mark.filterwarnings("ignore:FaultyEnv:RuntimeWarning")
 @MODES
-def test_a_reset_that_always_fails_ends_with_one_error(mode, make):
+def test_a_reset_that_always_fails_ends_with_one_error(mode, make, monkeypatch):
+    monkeypatch.setattr(base, "_BACK_OFF", 0.01)
     env_kwargs = {"kind": "raise_reset"}
     envs = make(FaultyEnv, 2, 4, mode=mode, on_env_error="restart", env_kwargs=env_kwargs)
     with pytest.raises(EnvBrokeError):
@@ -684,8 +689,3 @@ def test_box_actions_are_checked(action, match):
     envs.reset()
     with pytest.raises(ValueError, match=match):
         envs.step(np.array(action, np.float32))
-
-
-def test_async_takes_discrete_actions_only():
-    with pytest.raises(ValueError, match="vector='sync'"):
-        make_envs("Pendulum-v1", 2, seed=3, mode="async")

@@ -1,5 +1,6 @@
 """What only processes can do wrong."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -13,8 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
-from rlzoo.envs import make_envs
-from tests.env_doubles import ChainEnv
+from rlzoo.envs import base, make_envs, workers
+from tests.env_doubles import ChainEnv, CountingEnv, DyingEnv, false_transitions
 
 
 class ProcessEnv(ChainEnv):
@@ -29,13 +30,6 @@ class ProcessEnv(ChainEnv):
         return np.array([os.getpid(), heavy, psutil.Process().memory_info().rss / 2**20])
 
 
-class DyingEnv(ChainEnv):
-    def step(self, action):
-        if multiprocessing.parent_process() is not None and self.time == 2:
-            os._exit(7)
-        return super().step(action)
-
-
 def test_every_environment_has_a_small_process_of_its_own():
     envs = make_envs(ProcessEnv, 3, 0, mode="async", check=False)
     pids, heavy, megabytes = envs.reset().T
@@ -46,14 +40,150 @@ def test_every_environment_has_a_small_process_of_its_own():
     assert not any(psutil.pid_exists(int(pid)) for pid in pids)
 
 
-def test_a_worker_that_dies_is_named():
-    envs = make_envs(DyingEnv, 2, 0, mode="async", check=False)
+def shared_memory() -> set[str]:
+    return set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+
+
+def first_seeds(num_envs: int, seed: int) -> list[int]:
+    envs = make_envs(ChainEnv, num_envs, seed)
     envs.reset()
-    with pytest.raises(RuntimeError, match=r"DyingEnv: .*environment 0 \(exit code 7\), 1 \(exit"):
-        for _ in range(4):
-            envs.step([0, 0])
+    return [envs.episode_seed(i) for i in range(num_envs)]
+
+
+def audit(envs, steps: int) -> tuple[list[list[int]], int, float]:
+    """Steps; returns which rows were lost at each step, the false ones, and the longest step."""
+    rng = np.random.default_rng(0)
+    obs, lost, wrong, longest = envs.reset(), [], 0, 0.0
+    for _ in range(steps):
+        action = rng.integers(3, size=envs.num_envs)
+        started = time.monotonic()
+        step = envs.step(action)
+        longest = max(longest, time.monotonic() - started)
+        lost.append(np.flatnonzero(envs.lost).tolist())
+        wrong += false_transitions(obs, action, step, lost[-1])
+        obs = step.obs
+    return lost, wrong, longest
+
+
+@pytest.mark.parametrize("how", ["kill", "segfault", "exit"])
+@pytest.mark.parametrize(
+    ("method", "steps"),
+    [
+        ("forkserver", 200),
+        pytest.param("spawn", 200, marks=pytest.mark.slow),
+        pytest.param("fork", 5_000, marks=pytest.mark.slow),
+    ],
+)
+def test_a_worker_that_dies_is_replaced(method, steps, how, monkeypatch):
+    """Each of four once, at different steps: one row of each is lost, nothing is made up."""
+    monkeypatch.setattr(workers, "_START_METHOD", method)
+    segments, seeds = shared_memory(), first_seeds(4, 3)
+    deaths = {seed: 40 + 20 * i for i, seed in enumerate(seeds)}
+    with pytest.warns(RuntimeWarning, match="Restarting it") as told:
+        envs = make_envs(DyingEnv, 4, 3, mode="async", env_kwargs={"at": deaths, "how": how})
+        lost, wrong, longest = audit(envs, steps)
+    assert {t: rows for t, rows in enumerate(lost) if rows} == {39 + 20 * i: [i] for i in range(4)}
+    assert wrong == 0 and longest < 5.0
+    how_said = {"kill": "was killed by SIGKILL", "segfault": "by SIGSEGV", "exit": "exit code 7"}
+    assert len(told) == 4
+    for i, warning in enumerate(told):
+        text = str(warning.message)
+        assert f"DyingEnv, environment {i}, episode " in text and how_said[how] in text
+        assert f"(seed {seeds[i]})" not in text  # by then it is in a later episode
     envs.close()
     assert not multiprocessing.active_children()
+    assert shared_memory() <= segments
+
+
+@pytest.mark.parametrize("how", ["hang", pytest.param("hang in c", marks=pytest.mark.slow)])
+def test_a_worker_that_hangs_is_replaced(how, tmp_path):
+    """With the programs it has started."""
+    notes = tmp_path / "tool"
+    deaths = {first_seeds(3, 3)[1]: 30}
+    env_kwargs = {"at": deaths, "how": how, "notes": str(notes)}
+    envs = make_envs(DyingEnv, 3, 3, mode="async", env_kwargs=env_kwargs, step_timeout=1.0)
+    with pytest.warns(RuntimeWarning, match=r"environment 1, .*no answer within 1 s.*Restarting"):
+        lost, wrong, longest = audit(envs, 60)
+    assert [rows for rows in lost if rows] == [[1]] and wrong == 0
+    assert 1.0 <= longest < 6.0
+    assert not psutil.pid_exists(int(notes.read_text())) or (
+        psutil.Process(int(notes.read_text())).status() == psutil.STATUS_ZOMBIE
+    )
+    envs.close()
+    assert not multiprocessing.active_children()
+
+
+def test_a_step_may_take_any_time_without_a_limit():
+    envs = make_envs(CountingEnv, 1, 3, mode="async", step_timeout=0)
+    envs.reset()
+    assert envs.step([0]).reward[0] == 1
+    envs.close()
+
+
+class NeverStarts(CountingEnv):
+    def reset(self, *, seed=None, options=None):
+        if multiprocessing.parent_process() is not None:
+            os._exit(9)
+        return super().reset(seed=seed)
+
+
+@pytest.mark.filterwarnings("ignore:NeverStarts:RuntimeWarning")
+def test_a_crash_loop_ends_with_one_error(monkeypatch):
+    """With ever longer pauses, which all workers rest together."""
+    monkeypatch.setattr(base, "_BACK_OFF", 0.2)
+    envs = make_envs(NeverStarts, 4, 0, mode="async")
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match="ended with exit code 9") as caught:
+        envs.reset()
+    assert 0.2 + 0.4 < time.monotonic() - started < 10
+    assert "restarted 3 times within an hour already" in caught.value.__notes__[0]
+    envs.close()
+    assert not multiprocessing.active_children()
+
+
+def test_a_dead_worker_is_dropped_where_all_faults_are():
+    deaths = {first_seeds(2, 3)[0]: 5}
+    envs = make_envs(DyingEnv, 2, 3, mode="async", env_kwargs={"at": deaths}, on_env_error="drop")
+    with pytest.warns(RuntimeWarning, match="environment 0, .*Dropping it"):
+        lost, wrong, _ = audit(envs, 20)
+    assert lost == [[]] * 4 + [[0]] * 16 and wrong == 0
+    envs.close()
+
+
+def test_box_actions_reach_the_workers():
+    both = [make_envs("Pendulum-v1", 2, 3, mode=mode) for mode in ("sync", "async")]
+    np.testing.assert_array_equal(*[envs.reset() for envs in both])
+    for _ in range(5):
+        steps = [envs.step(np.full((2, 1), 1.25, np.float32)) for envs in both]
+        for a, b in zip(*steps, strict=True):
+            np.testing.assert_array_equal(a, b)
+    both[1].close()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bool", "uint64"])
+def test_any_dtype_is_shared(dtype):
+    class Typed(ChainEnv):
+        def __init__(self):
+            super().__init__()
+            self.observation_space = gymnasium.spaces.Box(0, 1, (2, 1), np.dtype(dtype))
+
+        def _obs(self):
+            return np.array([[0], [1]], dtype)
+
+    envs = make_envs(Typed, 2, 0, mode="async", check=False)
+    assert envs.reset().dtype == dtype
+    assert envs.step([0, 1]).obs.tolist() == [[[0], [1]]] * 2
+    envs.close()
+
+
+def test_workers_end_with_the_object_that_nobody_closed():
+    envs = make_envs(ChainEnv, 2, 0, mode="async")
+    envs.reset()
+    processes = multiprocessing.active_children()
+    assert len(processes) == 2
+    del envs
+    gc.collect()
+    assert not any(process.is_alive() for process in processes)
 
 
 def script(tmp_path, body: str) -> str:
@@ -64,7 +194,7 @@ def script(tmp_path, body: str) -> str:
 
 # Its classes are known nowhere else, it has no main guard, and it says when it is imported.
 SCRIPT = """
-    import os, sys, time
+    import ctypes, os, sys, time
     import gymnasium, numpy as np
     from rlzoo.envs import make_envs
     print("imported", flush=True)
@@ -108,24 +238,24 @@ def test_a_script_without_a_main_guard_is_not_imported_again(tmp_path):
     assert run.stdout == "imported\nab True\n"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_no_worker_outlives_a_killed_parent(tmp_path):
-    process, workers = start_and_list_workers(tmp_path)
+@pytest.mark.parametrize("busy", ["pass", "time.sleep(60)", "ctypes.PyDLL(None).sleep(60)"])
+def test_no_worker_outlives_a_killed_parent(busy, tmp_path):
+    """Nor does one that hangs, even where it keeps Python from running."""
+    process, workers = start_and_list_workers(tmp_path, busy)
     process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=5)
     assert not alive
     process.stdout.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_ctrl_c_is_the_parents_to_handle(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_the_parents_to_handle(number, tmp_path):
+    """Sent to all processes, as by a system that shuts down, or to the group, as by a terminal."""
     process, workers = start_and_list_workers(tmp_path)
-    for worker in workers:
-        worker.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    assert all(worker.is_running() for worker in workers)
-    process.send_signal(signal.SIGINT)
+    for worker in psutil.Process(process.pid).children(recursive=True):
+        worker.send_signal(number)
+    os.killpg(process.pid, number)
     assert "finished True" in process.stdout.read()
     process.wait(10)
     _, alive = psutil.wait_procs(workers, timeout=10)
@@ -133,23 +263,29 @@ def test_ctrl_c_is_the_parents_to_handle(tmp_path):
     process.stdout.close()
 
 
-def start_and_list_workers(tmp_path):
+def start_and_list_workers(tmp_path, busy="pass"):
+    """Starts a script with two workers that does what is asked at a signal; returns it and them."""
     body = (
-        SCRIPT
+        SCRIPT.replace('raise OwnError("a", "b")', busy)
         + """
     import signal
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job ignores the first
+        signal.signal(number, signal.default_int_handler)
     print("ready", flush=True)
     try:
+        BUSY
         while True:
             time.sleep(0.01)
     except KeyboardInterrupt:
         print("finished", envs.step([0, 0]).obs.tolist() == [1, 1])
         envs.close()
     """
-    )
+    ).replace("BUSY", "envs.step([0, 1])")
     process = subprocess.Popen(
-        [sys.executable, script(tmp_path, body)], stdout=subprocess.PIPE, text=True
+        [sys.executable, script(tmp_path, body)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout.readline() == "imported\n"
     assert process.stdout.readline() == "ready\n"

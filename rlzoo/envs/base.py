@@ -40,7 +40,8 @@ def fault(error: BaseException) -> Fault:
     """Returns the fault that something raised by an environment is."""
     if isinstance(error, Exception):
         return Fault(error)
-    told = gave_up(error) if isinstance(error, SystemExit) else RuntimeError(repr(error))
+    told = RuntimeError(f"the environment raised {type(error).__name__}")
+    told = gave_up(error) if isinstance(error, SystemExit) else told
     told.__cause__ = error
     return Fault(told)
 

@@ -74,6 +74,7 @@ class RunConfig:
     env_kwargs: dict = dataclasses.field(default_factory=dict)  # to the environment; JSON values
     wrappers: tuple = ()  # around each environment: names or {name: ..., ...}, the inmost first
     on_env_error: Literal["raise", "restart", "drop"] = "raise"  # what to do when one fails
+    env_step_timeout: float = 60.0  # seconds for a step in an async process; 0: any; 0..86400
     eval_every: int = 5_000  # by default steps / 20, 1,000 to 1,000,000; steps; 0: only at the end
     eval_episodes: int = 20  # episodes in each evaluation; >= 1
     checkpoint_every: int = 5_000  # by default eval_every; steps; 0: only at the end
@@ -115,6 +116,7 @@ _RANGES = {
     "checkpoint_minutes": (0, 10**6),
     "keep_checkpoints": (1, 10**6),
     "log_every": (1, 10**15),
+    "env_step_timeout": (0, 86_400),
 }
 _UPKEEP = (  # how a run is kept and judged, not what it learns; beginnings of fields' names
     "seed", "eval_", "until_", "checkpoint_", "keep_", "log_", "vector", "on_env_error",

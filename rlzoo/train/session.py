@@ -105,6 +105,7 @@ class Session:
                     mode=config.vector,
                     env_kwargs=config.env_kwargs,
                     on_env_error=config.on_env_error,
+                    step_timeout=config.env_step_timeout,
                 )
                 opened.callback(envs.close)
             fresh = not checkpoint.checkpoints(run_dir / "checkpoints")

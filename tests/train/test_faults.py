@@ -287,15 +287,21 @@ SETTINGS = """--num-envs 2 --no-preset --set learning_starts=64 --set batch_size
 
 @pytest.mark.slow
 def test_sigterm_loses_nothing(tmp_path):
-    """Stopped anywhere and resumed, the run ends as one that was never stopped, bit for bit."""
+    """Stopped anywhere and resumed, the run ends as one that was never stopped, bit for bit.
+
+    The signal goes to the processes of the environments as well, as from `timeout` or systemd.
+    """
     run_dir = tmp_path / "run"
     process = start(
-        f"train dqn CartPole-v1 {SETTINGS} --vector async --steps 1000000 --run-dir {run_dir}"
+        f"train dqn CartPole-v1 {SETTINGS} --vector async --steps 1000000 --run-dir {run_dir}",
+        start_new_session=True,
     )
     wait_for(lambda: list((run_dir / "checkpoints").glob("best-*")), process)
     workers = children(process.pid)
     assert len(workers) >= 2
-    process.send_signal(signal.SIGTERM)
+    for worker in workers:
+        os.kill(worker, signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     asked = time.monotonic()
     _, err = process.communicate(timeout=30)
     assert process.returncode == 143 and time.monotonic() - asked < 10

@@ -225,7 +225,7 @@ def _serve(
 ) -> None:
     """Does what the parent says with one environment, in a process of its own."""
     _settle()
-    env: Slot = slot.fn
+    env: Any = slot.fn  # a Slot
     seen = np.ndarray(shape, dtype, buffer=shared)
     parent.send(None)
     while True:

@@ -27,6 +27,7 @@ class EnvSpec(NamedTuple):
     num_actions: int  # 0 if actions are a Box
     max_episode_steps: int | None  # the time limit, None if there is none
     action_box: ActionBox | None = None  # None if actions are Discrete
+    pixels: bool = False  # uint8 whose space ends at 255 everywhere: networks see it as 0..1
 
     @property
     def action_shape(self) -> tuple[int, ...]:
@@ -45,6 +46,7 @@ class ObsSpec(NamedTuple):
     obs_shape: tuple[int, ...]  # one input; () for Discrete
     obs_dtype: str  # NumPy name of its dtype
     num_states: int | None  # number of inputs if Discrete, None if Box
+    pixels: bool = False  # as in EnvSpec
 
 
 class TimeStep(NamedTuple):

@@ -23,7 +23,7 @@ from tests.env_doubles import ChainEnv
 
 BOX = EnvSpec((3,), "float32", None, 3, 6)
 DISCRETE = EnvSpec((), "int64", 5, 3, 6)
-IMAGE = EnvSpec((10, 10, 2), "uint8", None, 3, 6)
+IMAGE = EnvSpec((10, 10, 2), "uint8", None, 3, 6, pixels=True)
 
 # Values that keep an agent small; each agent takes those that its Config knows.
 SMALL = {

@@ -76,12 +76,13 @@ class DeepDynaQState(NamedTuple):
 
 def q_loss(network, target_network, batch: Transitions, config: DeepDynaQConfig):
     """Returns the mean TD loss and the mean Q-value of a real or simulated batch."""
-    q = losses.select(network(batch.obs), batch.action)  # [B]
-    next_q = target_network(batch.next_obs)  # [B, A]
-    selector = network(batch.next_obs) if config.double_q else next_q  # [B, A]
+    q = losses.select(network(batch.obs, training=True), batch.action)  # [B]
+    penalty = networks.penalty(network)
+    next_q = target_network(batch.next_obs, training=False)  # [B, A]
+    selector = network(batch.next_obs, training=False) if config.double_q else next_q  # [B, A]
     discount = config.discount * batch.discount  # [B]
     target = losses.q_learning_targets(batch.reward, discount, next_q, selector)  # [B]
-    return tf.reduce_mean(losses.huber(target - q)), tf.reduce_mean(q)
+    return tf.reduce_mean(losses.huber(target - q)) + penalty, tf.reduce_mean(q)
 
 
 class DeepDynaQ:
@@ -133,7 +134,7 @@ class DeepDynaQ:
     def act(self, state: DeepDynaQState, obs, first, seed, explore: bool):
         """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
-        q = self.network(obs)  # [N, A]
+        q = self.network(obs, training=False)  # [N, A]
         action, log_prob = exploration.choose(strategy, q, state.exploration, state.step, seed)
         return action, log_prob, state
 

@@ -78,18 +78,22 @@ class DQNState(NamedTuple):
 
 def dqn_loss(network, target_network, batch: Transitions, config: DQNConfig):
     """Returns the mean TD loss and the mean Q-value of a batch."""
-    q = losses.select(network(batch.obs), batch.action)  # [B]
-    next_q = target_network(batch.next_obs)  # [B, A]
-    selector = network(batch.next_obs) if config.double_q else next_q  # [B, A]
+    q = losses.select(network(batch.obs, training=True), batch.action)  # [B]
+    penalty = networks.penalty(network)
+    next_q = target_network(batch.next_obs, training=False)  # [B, A]
+    selector = network(batch.next_obs, training=False) if config.double_q else next_q  # [B, A]
     discount = config.discount * batch.discount  # [B]
     target = losses.q_learning_targets(batch.reward, discount, next_q, selector)  # [B]
     loss = losses.TD_LOSSES[config.loss](target - q)  # [B]
-    return tf.reduce_mean(loss), tf.reduce_mean(q)
+    return tf.reduce_mean(loss) + penalty, tf.reduce_mean(q)
 
 
 def recurrent_dqn_loss(network, target_network, batch: Sequences, config: DQNConfig):
     """Returns the same for sequences, along which the networks are unrolled."""
-    q, states = networks.unroll(network, batch.obs, batch.state, batch.first)  # [T, B, A]
+    q, states = networks.unroll(  # [T, B, A]
+        network, batch.obs, batch.state, batch.first, learning=batch.valid
+    )
+    penalty = networks.penalty(network)
     _, target_states = networks.unroll(target_network, batch.obs, batch.state, batch.first)
     next_q = successor_values(target_network, batch, target_states)  # [T, B, A]
     selector = successor_values(network, batch, states) if config.double_q else next_q
@@ -97,13 +101,14 @@ def recurrent_dqn_loss(network, target_network, batch: Sequences, config: DQNCon
     target = losses.q_learning_targets(batch.reward, discount, next_q, selector)  # [T, B]
     q = losses.select(q, batch.action)  # [T, B]
     loss = losses.TD_LOSSES[config.loss](target - q)  # [T, B]
-    return losses.masked_mean(loss, batch.valid), losses.masked_mean(q, batch.valid)
+    loss = losses.masked_mean(loss, batch.valid) + penalty
+    return loss, losses.masked_mean(q, batch.valid)
 
 
 def successor_values(network, batch: Sequences, states: tuple):
     """Returns the Q-values [T, B, A] of each true successor, by the memory of its past."""
     rows = [tf.reshape(x, (-1, *x.shape[2:])) for x in (batch.next_obs, *states)]  # [T * B, ...]
-    scores, *_ = network(rows)
+    scores, *_ = network(rows, training=False)
     return tf.reshape(scores, (*batch.reward.shape, -1))
 
 

@@ -112,12 +112,11 @@ class REINFORCE:
         self.config = config
         self.exploration = strategy
         self.chunk_length = spec.max_episode_steps
-        value_torso = networks.copy_torso(torso, spec) if config.baseline else None
         head = networks.policy_logits(spec.num_actions, seed)
         self.network = networks.build_network(spec, torso, head)
         self.optimizer = networks.adam(self.network, config.learning_rate)
-        if value_torso is not None:
-            self.value_network = networks.build_network(spec, value_torso, networks.value(seed))
+        if config.baseline:
+            self.value_network = networks.build_network(spec, torso, networks.value(seed))
             self.value_optimizer = networks.adam(self.value_network, config.value_learning_rate)
 
     def init(self, num_envs: int) -> REINFORCEState:
@@ -145,8 +144,11 @@ class REINFORCE:
 
         initial = tf.nest.map_structure(tf.zeros_like, state.recurrent)
         with tf.GradientTape() as tape:
-            logits, _ = networks.unroll(self.network, chunk.obs, initial, chunk.first)  # [T, N, A]
+            logits, _ = networks.unroll(  # [T, N, A]
+                self.network, chunk.obs, initial, chunk.first, learning=chunk.valid
+            )
             loss, entropy = reinforce_loss(logits, chunk, advantage, self.config)
+            loss += networks.penalty(self.network)
         norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)
 
         shown = exploration.chunk_metrics(
@@ -170,20 +172,22 @@ class REINFORCE:
             values, successor_values = self._values(chunk)
         return values, discounted_returns(reward, discount, chunk.last, successor_values)
 
-    def _values(self, chunk: Chunk) -> tuple[tf.Tensor, tf.Tensor]:
+    def _values(self, chunk: Chunk, learning: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the value of every observation and of its successor, each [T, N]."""
         obs = tf.concat([chunk.obs[:1], chunk.next_obs], axis=0)  # [T + 1, N, ...]
         first = tf.concat([chunk.first[:1], tf.zeros_like(chunk.first)], axis=0)
         initial = networks.initial_state(self.value_network, first.shape[1])
-        values, _ = networks.unroll(self.value_network, obs, initial, first)
+        valid = tf.concat([chunk.valid[:1], chunk.valid], axis=0) if learning else None
+        values, _ = networks.unroll(self.value_network, obs, initial, first, valid)
         values = values[..., 0]  # [T + 1, N]
         return values[:-1], values[1:]
 
     def _fit_baseline(self, chunk: Chunk, returns: tf.Tensor) -> dict[str, tf.Tensor]:
         def body(i, _, __):
             with tf.GradientTape() as tape:
-                values, _ = self._values(chunk)
+                values, _ = self._values(chunk, learning=True)
                 loss = losses.masked_mean(losses.squared(returns - values), chunk.valid)
+                loss += networks.penalty(self.value_network)
             limit = self.config.max_grad_norm
             networks.descend(self.value_optimizer, tape, loss, self.value_network, limit)
             return i + 1, loss, losses.masked_mean(values, chunk.valid)

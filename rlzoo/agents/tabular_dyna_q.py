@@ -126,6 +126,7 @@ class TabularDynaQ:
                 "dyna_q keeps a table for Discrete observations and takes no torso: leave "
                 "--torso out."
             )
+        networks.check_precision()
         self.spec = spec
         self.config = config
         self.exploration = strategy

@@ -54,7 +54,9 @@ def learner_spec(obs_space: object, action_space: object, max_episode_steps: int
         box = ActionBox(tuple(action_space.shape), low, high)
     if isinstance(obs_space, spaces.Box):
         dtype = np.dtype(obs_space.dtype).name
-        return EnvSpec(tuple(obs_space.shape), dtype, None, num_actions, max_episode_steps, box)
+        pixels = dtype == "uint8" and bool((obs_space.high == 255).all())
+        shape = tuple(obs_space.shape)
+        return EnvSpec(shape, dtype, None, num_actions, max_episode_steps, box, pixels)
     num_states = int(getattr(obs_space, "n", 0))
     return EnvSpec((), "int64", num_states, num_actions, max_episode_steps, box)
 

@@ -1,18 +1,18 @@
 """Torsos and heads as plain Keras layers, and the network that joins them."""
 
+from rlzoo.networks.copying import build_torso, copy_network, copy_torso
 from rlzoo.networks.heads import dueling, linear, policy_logits, q_values, value
 from rlzoo.networks.network import (
     Preprocess,
     adam,
     apply,
     build_network,
-    build_torso,
     changing_rate,
-    copy_network,
-    copy_torso,
+    check_precision,
     descend,
     initial_state,
     named_variables,
+    penalty,
     scale_learning_rate,
     unroll,
     update_target,
@@ -39,6 +39,7 @@ __all__ = [
     "build_network",
     "build_torso",
     "changing_rate",
+    "check_precision",
     "conv",
     "copy_network",
     "copy_torso",
@@ -51,6 +52,7 @@ __all__ = [
     "linear",
     "lstm",
     "named_variables",
+    "penalty",
     "policy_logits",
     "q_values",
     "rnn",

@@ -10,13 +10,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from rlzoo.networks.copying import copy_torso, layers_of
 from rlzoo.networks.torsos import Recurrent, is_recurrent
-from rlzoo.types import EnvSpec, ObsSpec
+from rlzoo.types import EnvSpec
 
-_NO_COPY = (
-    "The torso cannot be copied, which this agent needs. Give your layer a get_config() that "
-    "returns its constructor's arguments."
-)
+_OTHER_FLOATS = {"float16", "bfloat16", "float64"}
 
 
 def build_network(spec: EnvSpec, torso: keras.Layer, head: keras.Layer) -> keras.Model:
@@ -26,17 +24,24 @@ def build_network(spec: EnvSpec, torso: keras.Layer, head: keras.Layer) -> keras
 
     Args:
         spec: of the environment; observations come in its dtype.
-        torso: any Keras layer, model or RNN cell.
+        torso: any Keras layer, model or RNN cell. A copy of it is taken: it stays as it is.
         head: the layer from features to scores.
+
+    Raises:
+        ValueError: the torso cannot be copied, or not be put to work.
     """
+    check_precision(torso)
+    torso = copy_torso(torso, spec)
     obs = keras.Input(spec.obs_shape, dtype=spec.obs_dtype, name="obs")
-    features = Preprocess(spec.num_states, name="preprocess")(obs)
+    features = Preprocess(spec.num_states, spec.pixels, name="preprocess")(obs)
     states = []
     if is_recurrent(torso):
+        _check_cell(torso)
         nested = _state_inputs(_state_sizes(torso))
         features, next_states = torso(features, nested)
         states = keras.tree.flatten(nested)
     else:
+        _check_axes(torso, features)
         features, next_states = torso(features), []
     if len(features.shape) > 2:
         features = keras.layers.Flatten(name="features")(features)
@@ -59,23 +64,64 @@ def _state_inputs(sizes):
     return keras.Input((sizes,))
 
 
+def check_precision(torso: keras.Layer | None = None) -> None:
+    """Raises a `ValueError` where Keras, or a torso, is set to other floats than float32."""
+    layers = [] if torso is None else layers_of(torso)
+    for policy in (keras.config.dtype_policy(), *(layer.dtype_policy for layer in layers)):
+        if {policy.compute_dtype, policy.variable_dtype} & _OTHER_FLOATS:
+            raise ValueError(
+                f"Networks: expected Keras in single precision (float32), received the dtype "
+                f"policy {policy.name!r}. Call keras.config.set_floatx('float32') and "
+                "keras.config.set_dtype_policy('float32') before you make the torso and train."
+            )
+
+
+def _check_cell(torso: Any) -> None:
+    """Refuses dropout inside a cell: its noise would have to last for an unknown sequence."""
+    cells = [getattr(torso, "cell", torso)]
+    for cell in cells:
+        cells += getattr(cell, "cells", [])
+        if getattr(cell, "dropout", 0) or getattr(cell, "recurrent_dropout", 0):
+            raise ValueError(
+                f"{type(cell).__name__}: expected dropout=0 and recurrent_dropout=0, which agents "
+                f"cannot use in a cell, received dropout={cell.dropout} and recurrent_dropout="
+                f"{cell.recurrent_dropout}. Put a Dropout layer into the encoder before it."
+            )
+
+
+def _check_axes(torso: Any, features: Any) -> None:
+    """Says what to do where a Keras RNN layer, which walks along an axis, finds none."""
+    inner = torso.layers if type(torso) is keras.Sequential else [torso]
+    walking = [layer for layer in inner if isinstance(layer, keras.layers.RNN)]
+    if walking and len(features.shape) != 3 and walking[0] is inner[0]:
+        name = type(walking[0]).__name__
+        raise ValueError(
+            f"keras.layers.{name} walks along an axis of one observation, expected of shape "
+            f"[steps, size], received {list(features.shape[1:])}. To remember from step to step, "
+            f"use a cell: keras.layers.{name if name != 'RNN' else 'LSTM'}Cell."
+        )
+
+
 @keras.saving.register_keras_serializable("rlzoo")
 class Preprocess(keras.Layer):
-    """Casts observations to float32, once: one-hot if Discrete, divided by 255 if uint8.
+    """Casts observations to float32, once: one-hot if Discrete, divided by 255 if pixels.
 
     Args:
         num_states: number of Discrete observations, None for Box.
+        pixels: whether uint8 stands for 0..255, which becomes 0..1; else it stays as it is.
     """
 
-    def __init__(self, num_states: int | None = None, **kwargs):
+    def __init__(self, num_states: int | None = None, pixels: bool = True, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.num_states = num_states
+        self.pixels = pixels
 
     def call(self, obs):
         """Returns [B, ...] float32."""
         if self.num_states is not None:
             return keras.ops.one_hot(obs, self.num_states)
-        scale = 1 / 255 if keras.backend.standardize_dtype(obs.dtype) == "uint8" else 1.0
+        pixels = self.pixels and keras.backend.standardize_dtype(obs.dtype) == "uint8"
+        scale = 1 / 255 if pixels else 1.0
         return keras.ops.cast(obs, "float32") * scale
 
     def compute_output_spec(self, obs):
@@ -85,40 +131,7 @@ class Preprocess(keras.Layer):
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras."""
-        return {**super().get_config(), "num_states": self.num_states}
-
-
-def copy_network(network: keras.Model) -> keras.Model:
-    """Returns a second network with variables of its own, equal at first."""
-    try:
-        copy = keras.models.clone_model(network)
-    except (NotImplementedError, TypeError) as error:
-        raise ValueError(_NO_COPY) from error
-    copy.set_weights(network.get_weights())
-    return copy
-
-
-def build_torso(torso: keras.Layer, spec: EnvSpec | ObsSpec) -> None:
-    """Makes the weights of a torso that has none yet, for observations of a kind."""
-    if not torso.built:
-        states = () if spec.num_states is None else (spec.num_states,)
-        torso.build((None, *spec.obs_shape, *states))
-
-
-def copy_torso(torso: keras.Layer, spec: EnvSpec) -> keras.Layer:
-    """Returns a torso with the same configuration, and with the weights if there are any yet."""
-    try:
-        copy = type(torso).from_config(torso.get_config())
-    except (NotImplementedError, TypeError) as error:
-        raise ValueError(_NO_COPY) from error
-    if torso.built and torso.weights:
-        build_torso(copy, spec)
-        copy.set_weights(torso.get_weights())
-        for old, new in zip(torso.weights, copy.weights, strict=True):
-            new.trainable = old.trainable
-            if hasattr(old, "lr_scale"):
-                new.lr_scale = old.lr_scale
-    return copy
+        return {**super().get_config(), "num_states": self.num_states, "pixels": self.pixels}
 
 
 def changing_rate(network: keras.Model) -> tf.Variable | None:
@@ -134,11 +147,11 @@ def scale_learning_rate(layer: keras.Layer, scale: float | tf.Variable) -> None:
         layer: built; not yet part of a network that an optimiser was made for.
         scale: a number, or a variable that may change while an agent learns.
     """
+    if not isinstance(scale, tf.Variable) and scale == 0.0:
+        layer.trainable = False  # the layer too: batch statistics stay as they are
     for variable in layer.trainable_variables:
         if isinstance(scale, tf.Variable):
             variable.lr_scale = scale
-        elif scale == 0.0:
-            variable.trainable = False
         elif scale != 1.0:
             variable.lr_scale = tf.constant(scale)
 
@@ -150,7 +163,7 @@ def initial_state(network: keras.Model, num_envs: int) -> tuple[tf.Tensor, ...]:
 
 
 def apply(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, tuple]:
-    """Returns the scores [N, A] and the next recurrent state.
+    """Returns the scores [N, A] and the next recurrent state, of a network that only acts.
 
     Args:
         network: from `build_network`.
@@ -159,12 +172,14 @@ def apply(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, tu
         first: [N] bool, where the state is reset before use.
     """
     if not state:
-        return network(obs), ()
-    scores, *next_state = network([obs, *_reset(state, first)])
+        return network(obs, training=False), ()
+    scores, *next_state = network([obs, *_reset(state, first)], training=False)
     return scores, tuple(next_state)
 
 
-def unroll(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, tuple]:
+def unroll(
+    network: keras.Model, obs, state: tuple, first, learning=None
+) -> tuple[tf.Tensor, tuple]:
     """Returns the scores [T, N, A] along a chunk, and the recurrent states [T, N, ...] after each.
 
     Args:
@@ -172,30 +187,74 @@ def unroll(network: keras.Model, obs, state: tuple, first) -> tuple[tf.Tensor, t
         obs: [T, N, ...].
         state: recurrent state before the first row.
         first: [T, N] bool, where the state is reset.
+        learning: [T, N] bool, the valid rows, where the network learns from them: its layers do
+            then what they do in training. None if it only acts.
     """
-    length, num_envs = first.shape
-    rows = tf.reshape(obs, (length * num_envs, *obs.shape[2:]))
-    if not state:
-        scores = network(rows)
-        return tf.reshape(scores, (length, num_envs, scores.shape[-1])), ()
+    training = learning is not None
+    rows = tf.reshape(obs, (-1, *obs.shape[2:]))  # [T * N, ...]
+    if training and network.non_trainable_weights:
+        rows = _without_padding(rows, tf.reshape(learning, [-1]))
+    if state:
+        return _Unrolled(network)(rows, first, *state, training=training)
+    scores = network(rows, training=training)
+    return tf.reshape(scores, (*first.shape, scores.shape[-1])), ()
 
-    # All steps go through the encoder at once: only the cell needs them one by one.
-    inner = (layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer))
-    preprocess, cell, *head = inner
-    inputs = preprocess(rows)
-    if isinstance(cell, Recurrent):
-        inputs, cell = cell.encoder(inputs), cell.cell
-    inputs = tf.reshape(inputs, (length, num_envs, *inputs.shape[1:]))
 
-    def step(carry, row):
-        fresh = keras.tree.pack_sequence_as(_state_sizes(cell), _reset(carry[1], row[1]))
-        scores, next_state = cell(row[0], fresh)
-        for layer in head:
-            scores = layer(scores)
-        return scores, tuple(keras.tree.flatten(next_state))
+def penalty(network: keras.Model) -> tf.Tensor | float:
+    """Returns what the layers of a network add to the loss, by its last call.
 
-    like = tf.zeros((num_envs, network.outputs[0].shape[-1]))
-    return tf.scan(step, (inputs, first), initializer=(like, state))
+    That is their regularisers and what they gave to `add_loss`.
+    """
+    here = (None, tf.compat.v1.get_default_graph())
+    if any(getattr(loss, "graph", None) not in here for loss in network.losses):
+        raise ValueError(
+            "add_loss and activity_regularizer cannot be used inside a recurrent cell, whose steps "
+            "are a loop of their own. Put them into the encoder before it."
+        )
+    return tf.add_n(network.losses) if network.losses else 0.0
+
+
+class _Unrolled(keras.Layer):
+    """A recurrent network along a chunk.
+
+    It is a layer so that all layers in it know whether they train, below those that do not ask too.
+    """
+
+    def __init__(self, network: keras.Model):
+        super().__init__(autocast=False, name="unroll")
+        self.network = network
+
+    def call(self, rows, first, *state, training=False):
+        """Returns what `unroll` does, of rows [T * N, ...]."""
+        # All steps go through the encoder at once: only the cell needs them one by one.
+        layers = self.network.layers
+        preprocess, cell, *head = (x for x in layers if not isinstance(x, keras.layers.InputLayer))
+        inputs = preprocess(rows)
+        if isinstance(cell, Recurrent):
+            inputs, cell = cell.encoder(inputs), cell.cell
+        inputs = tf.reshape(inputs, (*first.shape, *inputs.shape[1:]))
+
+        def step(carry, row):
+            fresh = keras.tree.pack_sequence_as(_state_sizes(cell), _reset(carry[1], row[1]))
+            scores, next_state = cell(row[0], fresh)
+            for layer in head:
+                scores = layer(scores)
+            return scores, tuple(keras.tree.flatten(next_state))
+
+        like = tf.zeros((first.shape[1], self.network.outputs[0].shape[-1]))
+        return tf.scan(step, (inputs, first), initializer=(like, state))
+
+
+def _without_padding(rows: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Returns rows [B, ...] with valid ones, in turn, in the place of those that are not.
+
+    So batch statistics are those of real observations.
+    """
+    valid_first = tf.argsort(tf.cast(~valid, tf.int32), stable=True)
+    count = tf.maximum(tf.math.count_nonzero(valid, dtype=tf.int32), 1)
+    turn = tf.cumsum(tf.cast(~valid, tf.int32), exclusive=True) % count
+    own = tf.range(rows.shape[0])
+    return tf.gather(rows, tf.where(valid, own, tf.gather(valid_first, turn)))
 
 
 def _reset(state: tuple, first) -> list[tf.Tensor]:
@@ -208,7 +267,8 @@ def update_target(target: keras.Model, source: keras.Model, rate: float, due: tf
 
     def move():
         for old, new in zip(target.weights, source.weights, strict=True):
-            old.assign(new if rate == 1.0 else old + rate * (new - old))
+            whole = rate == 1.0 or not tf.as_dtype(old.dtype).is_floating  # a counter, say
+            old.assign(new if whole else old + rate * (new - old))
         return tf.constant(True)
 
     tf.cond(due, move, lambda: tf.constant(False))
@@ -227,12 +287,13 @@ def descend(optimizer, tape: tf.GradientTape, loss, network: keras.Model, max_no
     norm = tf.linalg.global_norm(gradients)
     if math.isfinite(max_norm):
         gradients, _ = tf.clip_by_global_norm(gradients, max_norm, norm)
-    scaled = [v for v in network.trainable_variables if hasattr(v, "lr_scale")]
-    before = [tf.identity(variable) for variable in scaled]
+    slower = [v for v in network.trainable_variables if hasattr(v, "lr_scale")]
+    before = [tf.identity(variable) for variable in slower]
     optimizer.apply(gradients)
-    for variable, old in zip(scaled, before, strict=True):
+    for variable, old in zip(slower, before, strict=True):
         # Not its gradient: Adam's steps do not depend on the gradient's size.
-        variable.assign(old + variable.lr_scale * (variable - old))
+        scaled = old + variable.lr_scale * (variable - old)
+        variable.assign(scaled if variable.constraint is None else variable.constraint(scaled))
     return norm
 
 

@@ -356,8 +356,12 @@ class HalvingMaxPool(keras.layers.MaxPooling2D):
 
 
 def is_recurrent(torso: keras.Layer) -> bool:
-    """Tells whether a torso is a Keras RNN cell, which carries a state."""
-    return hasattr(torso, "state_size")
+    """Tells whether a torso is a Keras RNN cell, which carries a state.
+
+    A Keras RNN layer, such as `keras.layers.LSTM`, is none: it walks along an axis of its input and
+    forgets.
+    """
+    return hasattr(torso, "state_size") and not isinstance(torso, keras.layers.RNN)
 
 
 def _slow_xla() -> bool:

@@ -56,7 +56,7 @@ class MNIST:
                 f"{len(given.labels)} none are left to learn from. Give more."
             )
         return Problem(
-            obs=ObsSpec((28, 28), "uint8", None),
+            obs=ObsSpec((28, 28), "uint8", None, pixels=True),
             train=_examples(given, ~validates),
             validation=_examples(given, validates),
             test=Examples({"obs": test.images}, test.labels),

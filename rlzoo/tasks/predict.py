@@ -48,7 +48,7 @@ class Predict:
         units = spec.num_states or targets.shape[1]
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         return Problem(
-            obs=ObsSpec(spec.obs_shape, spec.obs_dtype, spec.num_states),
+            obs=ObsSpec(spec.obs_shape, spec.obs_dtype, spec.num_states, spec.pixels),
             train=train,
             validation=validation,
             test=test,

@@ -56,7 +56,8 @@ def build_agent(config: RunConfig, spec: EnvSpec, source: Source, *, fresh: bool
         _check_named(config.torso, "torso")
         torso = make_torso(config.torso, stream(config.seed, _TORSO) % 2**31)
     if config.transfer:
-        put_to_work(torso, Transfer(**config.transfer), spec, load=fresh and source.torso is None)
+        load = fresh and source.torso is None
+        torso = put_to_work(torso, Transfer(**config.transfer), spec, load)
     if strategy is None:
         _check_named(config.exploration, "exploration")
         strategy = make_exploration(config.exploration)
@@ -93,6 +94,12 @@ def read_checkpoint(
         spec_found = dict(spec_found) if isinstance(spec_found, dict) else {}
         found = {"agent": meta.get("agent"), "spec": spec_found}
         found["spec"].setdefault("action_box", None)  # older checkpoints know Discrete only
+        all_bytes = found["spec"].get("obs_dtype") == "uint8"
+        if found["spec"].setdefault("pixels", all_bytes) and not spec.pixels and all_bytes:
+            raise ValueError(
+                f"The run in {run_dir} saw every uint8 observation divided by 255, as an older "
+                "version did. Now that is done only where the space's high is 255: train it anew."
+            )
         if any_limit:  # acting does not depend on the time limit
             expected["spec"].pop("max_episode_steps")
             found["spec"].pop("max_episode_steps", None)

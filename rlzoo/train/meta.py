@@ -118,6 +118,7 @@ def obs_spec(values: Any, where: str) -> ObsSpec:
     """Returns what a torso's inputs are, from a checkpoint's meta."""
     if isinstance(values, Mapping):  # an EnvSpec tells more
         values = {name: values[name] for name in ObsSpec._fields if name in values}
+        values.setdefault("pixels", values.get("obs_dtype") == "uint8")  # rlzoo 0.1.0 took all so
     spec = read(ObsSpec, values, where)
     numbers = math.prod(spec.obs_shape) * (spec.num_states or 1)
     wanted = len(spec.obs_shape) < 16 and all(size > 0 for size in spec.obs_shape)

@@ -230,7 +230,7 @@ def connect(
         per_step: whether a recurrent torso gives the features of every step, or of the last.
     """
     inputs = {"obs": keras.Input(obs.obs_shape, dtype=obs.obs_dtype, name="obs"), **(extras or {})}
-    features = networks.Preprocess(obs.num_states, name="preprocess")(inputs["obs"])
+    features = networks.Preprocess(obs.num_states, obs.pixels, name="preprocess")(inputs["obs"])
     if augment is not None:
         features = _InTraining(augment, name="augment")(features)
     if networks.is_recurrent(torso):

@@ -81,11 +81,11 @@ def read_torso(run_dir: str | Path) -> SavedTorso:
     return SavedTorso(obs, dict(choice), [arrays[name] for name in names])
 
 
-def put_to_work(torso: keras.Layer, transfer: Transfer, spec: EnvSpec, load: bool) -> None:
-    """Gives a torso the weights of a run's, and the learning rate that they shall have.
+def put_to_work(torso: keras.Layer, transfer: Transfer, spec: EnvSpec, load: bool) -> keras.Layer:
+    """Returns a copy of a torso with a run's weights, and the learning rate they shall have.
 
     Args:
-        torso: not yet part of a network.
+        torso: stays as it is.
         transfer: from which run, and how.
         spec: of the environment.
         load: whether to read the weights; a run that goes on has them in its checkpoint.
@@ -93,6 +93,7 @@ def put_to_work(torso: keras.Layer, transfer: Transfer, spec: EnvSpec, load: boo
     Raises:
         ValueError: what the run's torso reads is not what the environment shows.
     """
+    torso = networks.copy_torso(torso, spec)
     part: Any = torso.encoder if transfer.part == "encoder" else torso  # pyright: ignore
     networks.build_torso(torso, spec)
     if load:
@@ -110,11 +111,12 @@ def put_to_work(torso: keras.Layer, transfer: Transfer, spec: EnvSpec, load: boo
     waits = transfer.unfreeze_after > 0 and transfer.lr_scale > 0
     scale = tf.Variable(0.0, name="torso_lr_scale") if waits else transfer.lr_scale
     networks.scale_learning_rate(part, scale)
+    return torso
 
 
 def _inputs(spec: ObsSpec | EnvSpec) -> str:
     """Returns what a torso reads, in words; equal for what it cannot tell apart."""
     if spec.num_states is not None:
         return f"Discrete({spec.num_states}){list(spec.obs_shape) or ''}"
-    kind = "bytes" if spec.obs_dtype == "uint8" else "numbers"
+    kind = "pixels" if spec.pixels else "numbers"
     return f"{kind} {list(spec.obs_shape)}"

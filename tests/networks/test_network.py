@@ -46,6 +46,14 @@ def test_bytes_are_scaled_to_one():
     np.testing.assert_allclose(network(pixels), floats, atol=1e-5)
 
 
+def test_bytes_that_are_no_pixels_stay_as_they_are():
+    obs = np.array([[0, 2, 255]], np.uint8)
+    np.testing.assert_array_equal(Preprocess(pixels=False)(obs), [[0.0, 2.0, 255.0]])
+    codes = BOX._replace(obs_dtype="uint8")
+    board = np.array([[0, 1, 2]], np.uint8)
+    np.testing.assert_array_equal(build(codes)(board), build(BOX)(board.astype(np.float32)))
+
+
 def test_discrete_observations_become_one_hot():
     np.testing.assert_array_equal(Preprocess(3)(np.array([2, 0])), [[0, 0, 1], [1, 0, 0]])
     network = networks.build_network(DISCRETE, keras.layers.Identity(), networks.q_values(HEAD))

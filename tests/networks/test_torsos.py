@@ -203,7 +203,7 @@ def test_impossible_settings_are_refused(make, words):
 def test_the_seed_decides_the_weights(make):
     def weights(seed):
         torso = make(seed=seed)
-        build(torso, image(36) if make is networks.conv else BOX)
+        networks.build_torso(torso, image(36) if make is networks.conv else BOX)
         return torso.get_weights()
 
     same = zip(weights(1), weights(1), strict=True)
@@ -366,16 +366,99 @@ class NoConfig(keras.layers.Layer):
 
 
 def test_a_torso_that_cannot_be_copied_is_refused_with_what_to_do():
-    with pytest.raises(ValueError, match=r"torso cannot be copied.*get_config\(\)"):
+    with pytest.raises(ValueError, match=r"torso cannot be copied.*NoConfig.*get_config\(\)"):
         networks.copy_torso(NoConfig(4), BOX)
-    with pytest.raises(ValueError, match=r"torso cannot be copied.*get_config\(\)"):
-        networks.copy_network(build(NoConfig(4)))
+    inside = keras.Sequential([keras.layers.Dense(3), NoConfig(4)])
+    with pytest.raises(ValueError, match=r"torso cannot be copied.*NoConfig.*get_config\(\)"):
+        networks.copy_torso(inside, BOX)
+
+
+class Doubled(keras.layers.Layer):
+    """A layer of a user who has not registered it."""
+
+    def __init__(self, factor=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, inputs):
+        return self.factor * inputs
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+def doubled(x):
+    return 2.0 * x
+
+
+def test_layers_and_functions_of_the_users_own_need_not_be_registered():
+    torso = keras.Sequential([Doubled(3.0), keras.layers.Dense(4, activation=doubled)])
+    network = build(torso, BOX)
+    copy = networks.copy_network(network)
+    np.testing.assert_array_equal(copy(tf.ones((1, 3))), network(tf.ones((1, 3))))
+    assert not torso.built, "what is given stays as it is"
+
+
+def test_a_copy_has_the_weights_of_those_layers_that_have_some():
+    """As where a trained layer is put before new ones."""
+    trained = keras.layers.Dense(4)
+    trained.build((None, 3))
+    trained.trainable = False
+    torso = keras.Sequential([trained, keras.layers.Dense(5)])
+    copies = [networks.copy_torso(torso, BOX) for _ in range(2)]
+    for copy in copies:
+        np.testing.assert_array_equal(copy.layers[0].kernel, trained.kernel)
+        assert len(copy.trainable_weights) == 2
+    assert not np.array_equal(copies[0].layers[1].kernel, copies[1].layers[1].kernel)
+    assert not torso.layers[1].built
+
+
+@pytest.mark.parametrize("layer", ["LSTM", "GRU", "SimpleRNN"])
+def test_a_keras_rnn_layer_is_no_cell(layer):
+    """It walks along an axis of one observation, if there is one."""
+    make = getattr(keras.layers, layer)
+    assert not networks.is_recurrent(make(4))
+    for torso in (make(4), keras.Sequential([make(4)])):
+        with pytest.raises(
+            ValueError, match=rf"received \[3\].*use a cell: keras.layers.{layer}Cell"
+        ):
+            build(torso, BOX)
+    history = BOX._replace(obs_shape=(5, 3))
+    assert build(make(4), history)(tf.ones((2, 5, 3))).shape == (2, HEAD)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_other_floats_than_float32_are_refused(policy):
+    with pytest.raises(
+        ValueError, match=rf"single precision.*received the dtype policy '{policy}'"
+    ):
+        build(keras.layers.Dense(4, dtype=policy), BOX)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        with pytest.raises(ValueError, match=rf"single precision.*'{policy}'.*set_dtype_policy"):
+            build(networks.dense((4,)), BOX)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras.layers.LSTMCell(4, dropout=0.5),
+        lambda: networks.Recurrent(keras.layers.GRUCell(4, recurrent_dropout=0.5)),
+        lambda: keras.layers.StackedRNNCells([keras.layers.SimpleRNNCell(4, dropout=0.5)]),
+    ],
+)
+def test_dropout_in_a_cell_is_refused(make):
+    with pytest.raises(ValueError, match=r"expected dropout=0.*received.*0.5.*Dropout layer"):
+        build(make(), BOX)
 
 
 def test_chrono_spreads_how_long_an_lstm_remembers():
     """Tallec & Ollivier 2018: forget = log(u), u in [1, longest - 1], input = -forget."""
     torso = networks.lstm(1_000, chrono=100, seed=0)
-    build(torso)
+    networks.build_torso(torso, BOX)
     entry, forget, cell, out = np.split(torso.cell.bias.numpy(), 4)
     pace = np.exp(forget)
     assert 1.0 <= pace.min() < 2.0
@@ -387,14 +470,14 @@ def test_chrono_spreads_how_long_an_lstm_remembers():
 
 def test_without_chrono_an_lstm_starts_with_a_forget_bias_of_1():
     torso = networks.lstm(5, seed=0)
-    build(torso)
+    networks.build_torso(torso, BOX)
     np.testing.assert_array_equal(torso.cell.bias, np.repeat([0.0, 1.0, 0.0, 0.0], 5))
 
 
 def test_a_chrono_lstm_survives_its_config():
     torso = networks.lstm(5, chrono=30, seed=0)
     copy = keras.layers.deserialize(keras.layers.serialize(torso))
-    build(torso), build(copy)
+    networks.build_torso(torso, BOX), networks.build_torso(copy, BOX)
     np.testing.assert_array_equal(copy.cell.bias, torso.cell.bias)
 
 

@@ -39,7 +39,8 @@ def spec_of(env: gymnasium.Env) -> EnvSpec:
     num_actions = int(getattr(env.action_space, "n", 0))
     if isinstance(obs, spaces.Discrete):
         return EnvSpec((), "int64", int(obs.n), num_actions, limit)
-    return EnvSpec(obs.shape, obs.dtype.name, None, num_actions, limit)
+    pixels = obs.dtype == np.uint8 and bool((obs.high == 255).all())
+    return EnvSpec(obs.shape, obs.dtype.name, None, num_actions, limit, pixels=pixels)
 
 
 def play(

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rlzoo.envs.making import close_env, gave_up
-from rlzoo.envs.spaces import learner_spec, warn_if_inexact
+from rlzoo.envs.spaces import in_float32, learner_spec, warn_if_inexact
 from rlzoo.types import ActionBox, EnvSpec, TimeStep
 
 MakeEnv = Callable[[], gymnasium.Env]
@@ -225,7 +225,7 @@ class Envs:
         terminated = np.zeros(self.num_envs, bool)
         truncated = np.zeros(self.num_envs, bool)
         faults, ended = self._step_envs(stepped, actions, final_obs, reward, terminated, truncated)
-        if self._may_be_non_finite and not np.isfinite(final_obs).all():
+        if self._may_be_non_finite and not in_float32(final_obs).all():
             self._find_non_finite(stepped, final_obs, faults)
         self.lost = self.retired.copy()
         if faults:
@@ -353,7 +353,7 @@ class Envs:
                 self._lifetime[i] += len(self._log[i])
                 self._log[i] = self._empty_log()
             faults = self._reset_envs(indices, [self.episode_seed(i) for i in indices], obs)
-            if self._may_be_non_finite and not np.isfinite(obs).all():
+            if self._may_be_non_finite and not in_float32(obs).all():
                 self._find_non_finite(indices, obs, faults)
             for i in indices:
                 self._remake.discard(i)
@@ -370,10 +370,13 @@ class Envs:
         self, indices: Sequence[int], obs: np.ndarray, faults: dict[int, Fault]
     ) -> None:
         for i in indices:
-            if i not in faults and not np.isfinite(obs[i]).all():
-                where = np.argwhere(~np.isfinite(obs[i]))[0].tolist()
+            if i not in faults and not (sound := in_float32(obs[i])).all():
+                where = np.argwhere(~sound)[0].tolist()
                 value = obs[i][tuple(where)]
-                faults[i] = Fault(ValueError(f"obs{where} is {value}, expected finite numbers"))
+                expected = "finite numbers"
+                if np.isfinite(value):
+                    expected = "what float32, in which networks compute, holds: up to 3.4e38"
+                faults[i] = Fault(ValueError(f"obs{where} is {value}, expected {expected}"))
 
     def _tolerate(self, index: int, fault: Fault, action: Any) -> None:
         """Acts on a fault as `on_env_error` says: raises it, or plans to go on without."""

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rlzoo.envs.making import RAISED, EnvSource, close_env, env_factory
-from rlzoo.envs.spaces import problem, space_problems
+from rlzoo.envs.spaces import in_float32, problem, space_problems
 
 _SEED = 0
 _MAX_SECONDS = 0.4  # for the episode; repeating it takes as long again
@@ -209,6 +209,9 @@ def _obs_problems(space: spaces.Space, obs: Any, method: str) -> list[str]:
     if not np.can_cast(obs.dtype, space.dtype):
         fix = f"return obs.astype(np.{space.dtype}), or change observation_space"
         return [problem(where, f"dtype {space.dtype}", f"dtype {obs.dtype}", fix)]
+    if obs.dtype.kind == "f" and np.isfinite(obs).all() and not in_float32(obs).all():
+        fix = "scale the observations"
+        raise _FaultError(problem(where, "what float32 holds, up to 3.4e38", _shown(obs), fix))
     if not np.isfinite(obs).all():
         fix = "find the division by zero or overflow in the environment"
         raise _FaultError(problem(where, "finite numbers", _shown(obs), fix))

@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 from rlzoo.types import ActionBox, EnvSpec
 
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _FLOAT32_EXACT = 2**24  # float32 holds every integer up to here
 
 
@@ -68,6 +69,13 @@ def as_tuple(values: np.ndarray) -> tuple:
         return tuple(map(nested, value)) if isinstance(value, list) else value
 
     return nested(values.astype(np.float32).tolist())
+
+
+def in_float32(obs: np.ndarray) -> np.ndarray:
+    """Tells for each number of an array of floats whether float32, as networks see it, has it."""
+    if obs.dtype.itemsize <= 4:
+        return np.isfinite(obs)
+    return np.abs(obs) <= _MAX_FLOAT32  # not where it is NaN
 
 
 def warn_if_inexact(obs_space: object) -> None:

@@ -21,9 +21,9 @@ VECTORS = {
     "discrete": EnvSpec((), "int64", 5, HEAD, 6),
 }
 IMAGES = {
-    "bytes": EnvSpec((36, 36, 2), "uint8", None, HEAD, 6),
+    "bytes": EnvSpec((36, 36, 2), "uint8", None, HEAD, 6, pixels=True),
     "floats": EnvSpec((40, 36, 1), "float32", None, HEAD, 6),
-    "flat": EnvSpec((36, 36), "uint8", None, HEAD, 6),
+    "flat": EnvSpec((36, 36), "uint8", None, HEAD, 6, pixels=True),
 }
 
 

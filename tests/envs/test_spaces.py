@@ -1,9 +1,12 @@
+import re
 import warnings
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
+from rlzoo.envs import check_env, make_envs
 from rlzoo.envs.spaces import learner_spec, space_problems, warn_if_inexact
 from rlzoo.types import ActionBox, EnvSpec
 
@@ -15,8 +18,17 @@ def test_learner_spec():
     assert spec == EnvSpec((), "int64", 4, 3, 9)
     image = spaces.Box(0, 255, (10, 10, 2), np.uint8)
     assert learner_spec(image, spaces.Discrete(2), None) == EnvSpec(
-        (10, 10, 2), "uint8", None, 2, None
+        (10, 10, 2), "uint8", None, 2, None, pixels=True
     )
+
+
+@pytest.mark.parametrize("high", [1, 2, 254, np.array([255, 254, 255])])
+def test_bytes_are_pixels_only_where_all_may_be_255(high):
+    codes = spaces.Box(0, np.broadcast_to(high, (3,)).astype(np.uint8), (3,), np.uint8)
+    assert not learner_spec(codes, spaces.Discrete(2), None).pixels
+    for dtype in (np.int8, np.uint16, np.float32, np.bool_):
+        other = spaces.Box(0, 1 if dtype == np.bool_ else 127, (3,), dtype)
+        assert not learner_spec(other, spaces.Discrete(2), None).pixels
 
 
 @pytest.mark.parametrize(
@@ -94,3 +106,30 @@ def test_integers_that_float32_cannot_hold(space, warns):
         warn_if_inexact(space)
     assert len(caught) == warns
     assert all("16777216" in str(warning.message) for warning in caught)
+
+
+class Growing(gymnasium.Env):
+    """Observations in float64 that grow beyond what float32 holds."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return np.zeros(2), {}
+
+    def step(self, action):
+        self.time += 1
+        return np.array([0.0, 10.0 ** (13 * self.time)]), 0.0, False, self.time >= 5, {}
+
+
+def test_numbers_beyond_float32_are_named_with_their_place():
+    envs = make_envs(Growing, 2, 0, check=False)
+    envs.reset()
+    envs.step([0, 0]), envs.step([0, 0])
+    with pytest.raises(ValueError, match=r"obs\[1\] is 1e\+39, expected what float32"):
+        envs.step([0, 0])
+    envs.close()
+    (found,) = check_env(Growing())
+    assert re.search(r"expected what float32 holds, up to 3.4e38.*fix: scale", found)

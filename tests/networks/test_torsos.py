@@ -18,7 +18,7 @@ def build(torso, spec=BOX):
 
 
 def image(side, channels=1):
-    return EnvSpec((side, side, channels), "uint8", None, HEAD, 5)
+    return EnvSpec((side, side, channels), "uint8", None, HEAD, 5, pixels=True)
 
 
 def layers(torso):

@@ -210,7 +210,7 @@ def test_a_discrete_torso_in_an_agent(discrete):
         ("dqn", "Acrobot-v1", "dense", {}, r"It reads numbers \[4\], .* read numbers \[6\]"),
         ("dqn", "rlzoo/DynaMaze-v0", "dense", {}, r"It reads numbers \[4\].*Discrete\(54\)"),
         ("dqn", "CartPole-v1", "discrete", {}, r"reads Discrete\(54\).*numbers \[4\]"),
-        ("dqn", "rlzoo/DigitBandit-v0", "dense", {}, r"numbers \[4\].*bytes \[28, 28\]"),
+        ("dqn", "rlzoo/DigitBandit-v0", "dense", {}, r"numbers \[4\].*pixels \[28, 28\]"),
         (
             "dqn",
             "CartPole-v1",

@@ -153,7 +153,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     known = sorted(set(known))
     alias = ALIASES.get(name.lower().replace("-", "_"), "")
-    if alias in known or "." in alias:
+    if alias.partition(".")[0] in known:
         return f"It is called {alias!r} here."
     bare = {key: re.sub("[^a-z0-9]", "", key.lower()) for key in [name, *known]}
     same = [key for key in known if bare[key] == bare[name]]

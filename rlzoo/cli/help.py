@@ -29,12 +29,9 @@ TABLES: dict[str, Mapping[str, Any]] = {
 }
 RUN = "run"  # the name of the options of a run
 _PREFIXES = {"envs": "env.", "torsos": "torso.", "explorations": "exploration."}
-_OBSERVATIONS = {"discrete": "Discrete", "box": "Box"}
 _RUN_CONFIG, _TRANSFER = "rlzoo.train.config:RunConfig", "rlzoo.train.config:Transfer"
 _NO_OPTIONS = ("agent", "env", "env_kwargs", "agent_params", "torso", "exploration", "transfer")
 _BOUNDS = {"POSITIVE": "> 0", "COUNT": ">= 1", "FRACTION": "0..1", "_NOT_NEGATIVE": ">= 0"}
-
-
 _NO_LIMIT = ("math.inf", "COUNT[1]", "10 ** 15")
 
 
@@ -232,7 +229,7 @@ def _ranges(module: ast.Module, found: ast.ClassDef) -> dict[str, str]:
 def _bounds(node: ast.expr) -> str:
     """Returns a range in short, such as 0..1 or >= 1."""
     if not isinstance(node, ast.Tuple):
-        return _BOUNDS[_code(node)]
+        return _BOUNDS.get(_code(node), _code(node))
     low, high = (_code(end).removeprefix("self.").removesuffix(".0") for end in node.elts)
     bounds = f">= {low}" if high in _NO_LIMIT else f"{low}..{high}"
     return bounds.replace(" ** ", "**")

@@ -157,8 +157,8 @@ def test_list_tasks(capfd):
     ("line", "message"),
     [
         ("", "A task is missing. Known: "),
-        ("minst", "Unknown task 'minst'. Did you mean 'mnist'"),
-        ("mnist --torso covn", "Unknown torso 'covn'. Did you mean 'conv'"),
+        ("minst", "unknown 'minst'. Did you mean 'mnist'"),
+        ("mnist --torso covn", "unknown 'covn'. Did you mean 'conv'"),
         ("mnist --set epoch=3", "Unknown setting epoch. Did you mean 'epochs'"),
         ("mnist --epochs many", "expected a whole number, received 'many'"),
         ("mnist --data no/file.npz", "no/file.npz: expected a file"),

@@ -141,9 +141,12 @@ def test_another_strategy_is_one_flag(exploration, tmp_path, capfd):
 )
 def test_bad_input_is_one_line(line, message, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", *line.split()]) == 2
+    try:
+        code = main(["train", *line.split()])
+    except SystemExit as left:
+        code = left.code
     out, err = capfd.readouterr()
-    assert out == ""
+    assert code == 2 and out == ""
     last = err.splitlines()[-1]
     assert last.startswith("rlzoo: error: ") and message in last
     assert "Traceback" not in err

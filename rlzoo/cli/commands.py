@@ -5,6 +5,7 @@ The heavy imports are inside, so that every command pays only for what it uses.
 
 import argparse
 import os
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -202,8 +203,8 @@ def show(command: str, result: dict[str, Any]) -> None:
         if stopped_by := result.get("stopped_by"):
             print(f"Stopped by {stopped_by} at step {result['steps']:,}.")
         print(f"Results in {run_dir}. See how it went, and evaluate it again:")
-        print(f"  tensorboard --logdir {_runs_dir(run_dir)}")
-        print(f"  rlzoo evaluate {run_dir}")
+        print(f"  tensorboard --logdir {shlex.quote(str(_runs_dir(run_dir)))}")
+        print(f"  rlzoo evaluate {shlex.quote(str(run_dir))}")
     elif command == "evaluate":
         print(_returns(result))
     elif command == "record":
@@ -233,7 +234,7 @@ def _show_seeds(result: dict[str, Any]) -> None:
         figures = "{iqm:.2f}, 95 % bootstrap interval {low:.2f} to {high:.2f}"
         print(f"{name}: interquartile mean {figures.format(**result[name])}")
     print(f"Results in {result['run_dir']}; the curve of all seeds is curve.png there. See each:")
-    print(f"  tensorboard --logdir {result['run_dir']}")
+    print(f"  tensorboard --logdir {shlex.quote(result['run_dir'])}")
 
 
 def _show_groups(result: dict[str, Any]) -> None:
@@ -254,7 +255,7 @@ def _show_pretrained(result: dict[str, Any]) -> None:
     shown = ", ".join(f"{name[5:].replace('_', ' ')} {v:.4g}" for name, v in figures.items())
     print(f"test set, with the weights of epoch {result['best_epoch']}: {shown}")
     print(f"Results in {run_dir}. Put the torso to work:")
-    print(f"  rlzoo train AGENT ENV --torso-from {run_dir}")
+    print(f"  rlzoo train AGENT ENV --torso-from {shlex.quote(run_dir)}")
 
 
 def _returns(result: dict[str, Any]) -> str:

@@ -14,6 +14,8 @@ from typing import TextIO
 
 TEMPORARY = ".tmp-"  # what a killed process may leave behind starts with this
 LOCK = "run.lock"
+FILES = (LOCK, "config.yaml", "metrics.csv", "summary.json", "curve.png", "curve.csv")  # of a run
+FOLDERS = ("checkpoints", "hparams")
 
 _held: set[int] = set()
 
@@ -66,6 +68,21 @@ def replacing(path: Path) -> Iterator[TextIO]:
         raise
 
 
+def run_path(given: str | Path) -> Path:
+    """Returns the folder of a run as it was given; `~` is the home folder.
+
+    Raises:
+        ValueError: it is no path at all.
+    """
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise ValueError(f"run_dir: expected the path of a folder, received {given!r}.")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"run_dir: {text!r} names the home folder of nobody here.") from None
+
+
 @contextlib.contextmanager
 def lock(run_dir: Path) -> Iterator[None]:
     """Holds a run folder for this process, and clears what a killed one left in it.
@@ -75,12 +92,19 @@ def lock(run_dir: Path) -> Iterator[None]:
     text in the file is there for the message only.
 
     Raises:
-        ValueError: another process holds the folder.
+        ValueError: another process holds the folder, or it cannot be the folder of a run.
     """
     run_dir = Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / LOCK
-    descriptor = _acquire(path)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        _check_names(run_dir)
+        descriptor = _acquire(path)
+    except OSError as error:
+        shown = str(run_dir) if len(str(run_dir)) <= 200 else f"{str(run_dir)[:197]}..."
+        raise ValueError(
+            f"{shown} cannot be the folder of a run: {error.strerror}. Take another --run-dir."
+        ) from None
     _held.add(descriptor)
     try:
         os.ftruncate(descriptor, 0)
@@ -94,6 +118,19 @@ def lock(run_dir: Path) -> Iterator[None]:
                 path.unlink()  # while it is still ours
             _held.discard(descriptor)
             os.close(descriptor)
+
+
+def _check_names(run_dir: Path) -> None:
+    """Refuses a folder in which something else has the name of what a run leaves there."""
+    for path in run_dir.iterdir():
+        found = path.name in FOLDERS and not path.is_dir() and "a folder"
+        if path.name in FILES and not (path.is_file() and not path.is_symlink()):
+            found = "a regular file"
+        if found:
+            raise ValueError(
+                f"{path}: expected {found}, found something else. Move it away, or take another "
+                "--run-dir."
+            )
 
 
 def _acquire(path: Path) -> int:

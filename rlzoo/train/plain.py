@@ -138,7 +138,7 @@ def assignments(
 
 def _assigned(overrides: Iterable[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
     if isinstance(overrides, Mapping):
-        return [(str(key), value) for key, value in overrides.items()]
+        return [(str(key), plain_value(value)) for key, value in overrides.items()]
     pairs = []
     for text in [overrides] if isinstance(overrides, str) else overrides:
         key, equals, value = text.partition("=")
@@ -194,6 +194,7 @@ def typed(value: Any, hint: Any, name: str) -> Any:
     Raises:
         ValueError: if it is of another type, such as `learning_rate: expected a float, ...`.
     """
+    value = plain_value(value)
     if isinstance(value, dict) and _schedules_in(hint):
         schedule, params = lookup(value, SCHEDULES, name)
         return schedule(**fill(schedule, params, f"{name}."))
@@ -202,6 +203,21 @@ def typed(value: Any, hint: Any, name: str) -> Any:
         if fits:
             return converted
     raise ValueError(f"{name}: expected {_say(hint)}, received {short(value)}.")
+
+
+def plain_value(value: Any) -> Any:
+    """Returns NumPy's numbers and arrays, ranges and paths as a file would hold them."""
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {key: plain_value(item) for key, item in value.items()}
+    if isinstance(value, range):
+        return list(value)
+    if type(value) in (list, tuple):
+        return type(value)(plain_value(item) for item in value)
+    return value
 
 
 def lookup(choice: Mapping[str, Any], table: Mapping[str, Any], what: str) -> tuple[Any, dict]:

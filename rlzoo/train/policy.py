@@ -25,6 +25,9 @@ from rlzoo.train.build import (
 )
 from rlzoo.train.compiled import Compiled, compile_act, initial_state
 from rlzoo.train.config import RunConfig, load_run
+from rlzoo.train.entry import check_process, entry
+from rlzoo.train.files import run_path
+from rlzoo.train.plain import typed
 from rlzoo.types import EnvSpec
 
 
@@ -63,6 +66,7 @@ class Policy:
         Raises:
             ValueError: an observation of another shape.
         """
+        check_process()
         obs = np.asarray(obs)
         shape = self.spec.obs_shape
         if obs.shape[obs.ndim - len(shape) :] != shape or obs.ndim - len(shape) > 1:
@@ -87,6 +91,7 @@ class Policy:
         return action[0] if self.spec.action_box else int(action[0])
 
 
+@entry()
 def load(
     run_dir: str | Path,
     *,
@@ -101,13 +106,14 @@ def load(
     The other arguments are those of `resume`.
     """
     agent, config, source = _load_agent(
-        Path(run_dir), Source(env, torso, exploration, wrappers), last
+        run_path(run_dir), Source(env, torso, exploration, wrappers), last
     )
     probe = make_envs(environment(config, source), 1, 0, env_kwargs=config.env_kwargs, check=False)
     probe.close()
     return Policy(agent, probe.action_space, int(getattr(probe.obs_space, "start", 0)))
 
 
+@entry()
 def evaluate(
     run_dir: str | Path,
     *,
@@ -132,15 +138,17 @@ def evaluate(
         last: take the newest checkpoint, not the best.
     """
     agent, config, source = _load_agent(
-        Path(run_dir), Source(env, torso, exploration, wrappers), last
+        run_path(run_dir), Source(env, torso, exploration, wrappers), last
     )
-    seed = stream(config.seed, FINAL) if seed is None else seed
+    chosen: int = stream(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
+    episodes = typed(episodes, int, "episodes")
     evaluator = evaluation.Evaluator(
         agent, environment(config, source), config.env_kwargs, episodes
     )
-    return evaluator.run(seed)
+    return evaluator.run(chosen)
 
 
+@entry()
 def record(
     run_dir: str | Path,
     path: str | Path,
@@ -153,11 +161,11 @@ def record(
 ) -> evaluation.Evaluation:
     """Writes a greedy episode of the best agent to a .gif or .mp4 file; returns its outcome."""
     agent, config, source = _load_agent(
-        Path(run_dir), Source(env, torso, exploration, wrappers), False
+        run_path(run_dir), Source(env, torso, exploration, wrappers), False
     )
-    seed = stream(config.seed, FINAL) if seed is None else seed
+    chosen: int = stream(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
     where = environment(config, source)
-    return evaluation.record(agent, where, config.env_kwargs, Path(path), seed)
+    return evaluation.record(agent, where, config.env_kwargs, Path(path), chosen)
 
 
 def _load_agent(run_dir: Path, source: Source, last: bool) -> tuple[Agent, RunConfig, Source]:

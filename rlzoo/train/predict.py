@@ -14,6 +14,8 @@ from rlzoo.train import checkpoint
 from rlzoo.train import meta as metas
 from rlzoo.train.build import assign
 from rlzoo.train.config import make_torso
+from rlzoo.train.entry import entry
+from rlzoo.train.files import run_path
 from rlzoo.train.plain import short
 from rlzoo.train.pretrain import connect, is_pretraining, named_arrays
 
@@ -25,6 +27,7 @@ _INK = 0.2  # of the darkest ink: what is fainter counts as paper when a digit i
 _MARGIN = 4  # pixels around a digit in MNIST, whose centre of mass is at pixel 14 of 0..27
 
 
+@entry()
 def predict_images(run_dir: str | Path, files: Sequence[str | Path]) -> list[dict[str, Any]]:
     """Returns for each file what a classifier of images takes it for.
 
@@ -38,7 +41,7 @@ def predict_images(run_dir: str | Path, files: Sequence[str | Path]) -> list[dic
     Raises:
         ValueError: the run has no such classifier, or a file is no picture or an empty one.
     """
-    model, classes, shape = _load_classifier(Path(run_dir))
+    model, classes, shape = _load_classifier(run_path(run_dir))
     images = np.stack([read_image(file, shape) for file in files])
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(model({"obs": images}), axis=-1))
     return [

@@ -8,6 +8,7 @@ nothing had happened.
 import dataclasses
 import datetime
 import os
+import shlex
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from rlzoo.train import checkpoint, curves, files, hparams, logs, pictures
 from rlzoo.train import meta as metas
 from rlzoo.train.build import assign, stream, template_of
 from rlzoo.train.config import filled, flatten, make_torso
+from rlzoo.train.entry import entry
 from rlzoo.train.plain import assignments, fill, load_yaml, merge, read_text, short, typed
 from rlzoo.train.session import Interrupted, Stop, open_log
 from rlzoo.types import ObsSpec, nearest
@@ -64,6 +66,7 @@ class Pretrained:
         self.summary = summary
 
 
+@entry()
 def pretrain(
     task: str | None = None,
     *,
@@ -96,19 +99,20 @@ def pretrain(
     flags = {"torso": torso, "epochs": epochs, "seed": seed}
     given = dict(assignments(overrides, settings))
     resolved = resolve(task, file=config, overrides=given, **flags)
-    path = Path(run_dir) if run_dir is not None else _new_run_dir(resolved)
+    path = files.run_path(run_dir) if run_dir is not None else _new_run_dir(resolved)
     try:
         with files.lock(path):
             if (path / "config.yaml").exists():
                 raise ValueError(
                     f"{path} holds a run already. Take another --run-dir, or go on with it: "
-                    f"rlzoo resume {path}"
+                    f"rlzoo resume {shlex.quote(str(path))}"
                 )
             return _train(path, resolved, quiet)
     finally:  # a run that could not start leaves no folders behind
         files.remove_empty(path, parents=0 if run_dir is not None else 3)
 
 
+@entry()
 def resume_pretraining(
     run_dir: str | Path, *, epochs: int | None = None, quiet: bool = False
 ) -> Pretrained:
@@ -120,9 +124,10 @@ def resume_pretraining(
             default the run's own.
         quiet: show nothing.
     """
-    path = Path(run_dir)
+    path = files.run_path(run_dir)
     config = load_config(path)
     if epochs is not None:
+        epochs = typed(epochs, int, "epochs")
         config = config._replace(task=dataclasses.replace(config.task, epochs=epochs))  # pyright: ignore
     with files.lock(path):
         return _train(path, config, quiet)

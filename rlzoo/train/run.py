@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from rlzoo.train.config import (
     resolve,
     to_yaml,
 )
+from rlzoo.train.entry import entry
 from rlzoo.train.evaluate import Evaluation
 from rlzoo.train.plain import CALLABLE
 from rlzoo.train.policy import evaluate
@@ -50,6 +52,7 @@ class Run:
         """Plays greedy episodes with the best agent, on environments of their own."""
         return evaluate(self.dir, episodes=episodes, seed=seed, **self._source._asdict())
 
+    @entry()
     def train(
         self,
         steps: int,
@@ -69,6 +72,7 @@ class Run:
         return self
 
 
+@entry()
 def train(
     agent: str | None = None,
     env: str | Callable | None = None,
@@ -163,19 +167,21 @@ def train(
         exploration=exploration if isinstance(exploration, Exploration) else None,
         wrappers=wrappers,
     )
-    path = Path(run_dir) if run_dir is not None else new_run_dir(resolved, f"s{resolved.seed}")
+    made_up = new_run_dir(resolved, f"s{resolved.seed}")
+    path = made_up if run_dir is None else files.run_path(run_dir)
     try:
         with files.lock(path):
             if (path / "config.yaml").exists():
                 raise ValueError(
                     f"{path} holds a run already. Take another --run-dir, or go on with it: "
-                    f"rlzoo resume {path}"
+                    f"rlzoo resume {shlex.quote(str(path))}"
                 )
             return _train(path, resolved, source, quiet, callbacks, loggers)
     finally:  # a run that could not start leaves no folders behind
         files.remove_empty(path, parents=0 if run_dir is not None else 3)
 
 
+@entry()
 def resume(
     run_dir: str | Path,
     *,
@@ -204,7 +210,7 @@ def resume(
         loggers: likewise.
         quiet: show nothing.
     """
-    path = Path(run_dir)
+    path = files.run_path(run_dir)
     load_run(path, env=env, wrappers=wrappers)  # says what is wrong before the lock makes a folder
     with files.lock(path):
         config = load_run(path, env=env, wrappers=wrappers)

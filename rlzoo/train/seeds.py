@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,8 +23,9 @@ from rlzoo.envs.making import import_named
 from rlzoo.train import aggregate, files, logs
 from rlzoo.train.build import Source, build_agent, environment
 from rlzoo.train.config import RunConfig, flatten, from_yaml, load_run, resolve, to_yaml
+from rlzoo.train.entry import entry
 from rlzoo.train.loggers import LOGGERS
-from rlzoo.train.plain import CALLABLE
+from rlzoo.train.plain import CALLABLE, short, typed
 from rlzoo.train.run import further, new_run_dir
 from rlzoo.train.session import Interrupted, Stop
 from rlzoo.train.wrappers import describe
@@ -46,6 +48,7 @@ class SeedsFailed(Exception):
     exit_code = 1
 
 
+@entry()
 def train_seeds(
     agent: str | None = None,
     env: str | None = None,
@@ -80,9 +83,7 @@ def train_seeds(
         Interrupted: Ctrl-C or SIGTERM, after every seed has saved.
         SeedsFailed: at the end, if some failed.
     """
-    unique = sorted(set(seeds))
-    if not unique:
-        raise ValueError("seeds: expected at least one, such as range(5), received none.")
+    unique = _numbers(seeds)
     flags = {name: settings.pop(name) for name in _FLAGS & settings.keys()}
     first = resolve(agent, env, file=config, seed=unique[0], **flags, hyperparameters=settings)
     if first.seed != unique[0]:
@@ -90,17 +91,18 @@ def train_seeds(
     configs = {seed: dataclasses.replace(first, seed=seed) for seed in unique}
     _check(first, env, flags.get("wrappers"))
     options = _options(env, flags.get("wrappers"), callbacks, loggers, quiet)
-    path = Path(run_dir) if run_dir is not None else new_run_dir(first, "seeds")
+    path = files.run_path(run_dir) if run_dir is not None else new_run_dir(first, "seeds")
     if (path / "config.yaml").exists() or seed_dirs(path):
         raise ValueError(
             f"{path} holds runs already. Take another --run-dir, or go on with them: "
-            f"rlzoo resume {path}"
+            f"rlzoo resume {shlex.quote(str(path))}"
         )
     with files.lock(path):
         _write(path, configs)
         return _train(path, configs, options, quiet)
 
 
+@entry()
 def resume_seeds(
     run_dir: str | Path,
     *,
@@ -124,7 +126,7 @@ def resume_seeds(
         loggers: as for `train_seeds`.
         quiet: show nothing but errors.
     """
-    path = Path(run_dir)
+    path = files.run_path(run_dir)
     found = seed_dirs(path)
     if not found:
         raise ValueError(f"{path} holds no seeds; expected a folder that --seeds has made.")
@@ -148,6 +150,15 @@ def seed_dirs(folder: Path) -> dict[int, Path]:
     found = [path.parent for path in folder.glob("s*/config.yaml")]
     named = {int(path.name[1:]): path for path in found if path.name[1:].isdecimal()}
     return dict(sorted(named.items()))
+
+
+def _numbers(seeds: Iterable[int]) -> list[int]:
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise ValueError(f"seeds: expected several, such as range(5), received {short(seeds)}.")
+    numbers = sorted({typed(seed, int, "seeds") for seed in seeds})
+    if not numbers:
+        raise ValueError("seeds: expected at least one, such as range(5), received none.")
+    return numbers
 
 
 def _check(config: RunConfig, env: str | None, wrappers: Sequence[Any] | None) -> None:
@@ -230,7 +241,7 @@ def _train(
         reasons = "; ".join(f"s{seed}: {failed[seed]}" for seed in sorted(failed))
         raise SeedsFailed(
             f"{len(failed)} of {len(configs)} seeds failed: {reasons.rstrip('.')}. "
-            f"Try these again with: rlzoo resume {path}"
+            f"Try these again with: rlzoo resume {shlex.quote(str(path))}"
         )
     return summary
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -62,7 +63,8 @@ class Interrupted(Exception):
     def __init__(
         self, run_dir: Path, where: str, signal_number: int, saved: str = "everything is saved"
     ):
-        super().__init__(f"Interrupted {where}; {saved}. Go on with: rlzoo resume {run_dir}")
+        command = f"rlzoo resume {shlex.quote(str(run_dir))}"
+        super().__init__(f"Interrupted {where}; {saved}. Go on with: {command}")
         self.run_dir = run_dir
         self.exit_code = 128 + signal_number
 

@@ -12,6 +12,8 @@ from rlzoo import networks
 from rlzoo.train import checkpoint
 from rlzoo.train import meta as metas
 from rlzoo.train.config import Transfer, load_run, make_torso
+from rlzoo.train.entry import entry
+from rlzoo.train.files import run_path
 from rlzoo.train.plain import CALLABLE
 from rlzoo.types import EnvSpec, ObsSpec
 
@@ -28,6 +30,7 @@ class SavedTorso(NamedTuple):
     arrays: list[np.ndarray]  # its weights
 
 
+@entry()
 def load_torso(run_dir: str | Path) -> keras.Layer:
     """Returns the torso of a run, with the weights of its best checkpoint.
 
@@ -52,7 +55,7 @@ def read_torso(run_dir: str | Path) -> SavedTorso:
     Raises:
         ValueError: the folder holds no run, or one without a torso.
     """
-    run_dir = Path(run_dir)
+    run_dir = run_path(run_dir)
     folder = run_dir / "checkpoints"
     if not any(checkpoint.checkpoints(folder, best=best) for best in (True, False)):
         raise ValueError(

@@ -886,7 +886,7 @@ def test_lock_in_one_process(tmp_path):
 def test_lock_is_not_a_link(tmp_path):
     (tmp_path / "precious").write_text("precious")
     (tmp_path / files.LOCK).symlink_to(tmp_path / "precious")
-    with pytest.raises(OSError, match="symbolic links"), checkpoint.lock(tmp_path):
+    with pytest.raises(ValueError, match="expected a regular file"), checkpoint.lock(tmp_path):
         pass
     assert (tmp_path / "precious").read_text() == "precious"
 

@@ -267,8 +267,12 @@ def test_a_long_replay_is_told_of_and_can_be_left(tmp_path, capsys):
     assert "Replaying the actions of the running episodes, 1,200 steps" in capsys.readouterr().err
 
     class Stopping(Endless):
+        sent = False
+
         def step(self, action):
-            os.kill(os.getpid(), signal.SIGTERM)
+            if not Stopping.sent:
+                Stopping.sent = True
+                os.kill(os.getpid(), signal.SIGTERM)
             return super().step(action)
 
     with pytest.raises(rlzoo.Interrupted, match="amid a replay; nothing is lost"):

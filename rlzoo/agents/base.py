@@ -12,6 +12,7 @@ from rlzoo.types import Chunk, EnvSpec
 POSITIVE = (1e-12, math.inf)  # ranges of hyperparameters
 COUNT = (1, math.inf)
 FRACTION = (0.0, 1.0)
+SHARE = (1e-12, 1.0)  # a fraction that must not be nothing
 
 
 def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
@@ -23,6 +24,20 @@ def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
             raise ValueError(f"{name}: expected {limits}, received {value}.")
 
 
+def decide_target_period(config: Any, copied: int = 100, moved: int = 1) -> None:
+    """Fills in the period of target updates that a config leaves open: its rate decides.
+
+    Args:
+        config: with `target_update_rate` and `target_update_period`.
+        copied: gradient steps between updates where each copies the network.
+        moved: the same where each moves the target by a share, which would take for ever at the
+            pace of copies.
+    """
+    if config.target_update_period is None:
+        period = copied if config.target_update_rate == 1.0 else moved
+        object.__setattr__(config, "target_update_period", period)
+
+
 class Agent(Protocol):
     """The contract between agents and loops.
 
@@ -32,7 +47,9 @@ class Agent(Protocol):
     ([] int64, environment steps learned from).
     """
 
-    Config: type  # frozen dataclass with every hyperparameter and its default
+    # Frozen dataclass with every hyperparameter and its default; among them what a run takes where
+    # nobody says otherwise: `exploration`, `torso` if it has one, `num_envs` if not 1.
+    Config: type
     spec: EnvSpec  # of the environments it acts in
     network: keras.Model  # observation -> scores, the part that supervised pretraining trains
     exploration: Exploration

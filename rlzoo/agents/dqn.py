@@ -24,7 +24,7 @@ import keras
 import tensorflow as tf
 
 from rlzoo import exploration, networks
-from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
+from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, SHARE, check_ranges, decide_target_period
 from rlzoo.ops import losses, rng
 from rlzoo.replay import Replay, SequenceReplay
 from rlzoo.types import Chunk, EnvSpec, Sequences, Transitions
@@ -40,10 +40,10 @@ class DQNConfig:
     discount: float = 0.99  # gamma, 0..1
     batch_size: int = 128  # transitions per gradient step, in whole sequences if recurrent
     replay_capacity: int = 50_000  # transitions kept
-    learning_starts: int = 1_000  # transitions in replay before the first gradient step
+    learning_starts: int = 500  # transitions in replay before the first gradient step
     train_every: int = 4  # steps per environment between updates; length of a recurrent sequence
     updates_per_chunk: int = 1  # gradient steps each time
-    target_update_period: int = 250  # gradient steps between target updates
+    target_update_period: int | None = None  # gradient steps apart; null: 100, or 1 below rate 1
     target_update_rate: float = 1.0  # 1 copies the network, less moves the target by that share
     double_q: bool = False  # choose the successor's action with the online network
     dueling: bool = False  # value and advantage heads
@@ -51,6 +51,7 @@ class DQNConfig:
     max_grad_norm: float = 10.0  # clips the norm of the gradient
 
     def __post_init__(self):
+        decide_target_period(self)
         check_ranges(
             self,
             learning_rate=POSITIVE,
@@ -61,7 +62,7 @@ class DQNConfig:
             train_every=COUNT,
             updates_per_chunk=COUNT,
             target_update_period=COUNT,
-            target_update_rate=FRACTION,
+            target_update_rate=SHARE,
             max_grad_norm=POSITIVE,
         )
 
@@ -223,7 +224,7 @@ class DQN:
         with tf.GradientTape() as tape:
             loss, q = self.loss(self.network, self.target_network, batch, self.config)
         norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)
-        due = (updates + 1) % self.config.target_update_period == 0
+        due = (updates + 1) % self.config.target_update_period == 0  # pyright: ignore[reportOptionalOperand]
         networks.update_target(
             self.target_network, self.network, self.config.target_update_rate, due
         )

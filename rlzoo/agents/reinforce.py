@@ -37,12 +37,13 @@ class REINFORCEConfig:
 
     torso: str = "dense"  # default torso
     exploration: str = "softmax"  # default strategy; at temperature 1 it is the policy itself
-    learning_rate: float = 1e-3  # of Adam, > 0
+    num_envs: int = 8  # default number of environments: episodes in each update's batch
+    learning_rate: float = 3e-3  # of Adam, > 0
     discount: float = 0.99  # gamma, 0..1
     baseline: bool = True  # subtract a learned value
     value_learning_rate: float = 3e-3  # of the baseline's Adam
     value_updates: int = 10  # gradient steps of the baseline per update
-    normalize_advantages: bool = True  # to mean 0 and deviation 1 over the batch
+    normalize_advantages: bool = True  # to mean 0, deviation 1 over the batch, if of 2 episodes up
     entropy_cost: float = 0.0  # weight of the entropy bonus
     importance_correction: bool = True  # weight steps by pi / b
     max_grad_norm: float = 10.0  # clips the norm of the gradient
@@ -50,6 +51,7 @@ class REINFORCEConfig:
     def __post_init__(self):
         check_ranges(
             self,
+            num_envs=COUNT,
             learning_rate=POSITIVE,
             discount=FRACTION,
             value_learning_rate=POSITIVE,
@@ -78,6 +80,17 @@ def reinforce_loss(logits, chunk: Chunk, advantage, config: REINFORCEConfig):
     loss = -tf.stop_gradient(weight) * log_prob - config.entropy_cost * entropy
     loss = tf.reduce_sum(tf.where(chunk.valid, loss, 0.0), axis=0)  # [N]
     return tf.reduce_mean(loss), losses.masked_mean(entropy, chunk.valid)
+
+
+def normalized(advantage, returns, valid):
+    """Returns advantages [T, N] with mean 0 and deviation 1 over the valid steps.
+
+    What differs by rounding only stays as small: it is nothing to learn from.
+    """
+    mean = losses.masked_mean(advantage, valid)
+    deviation = tf.sqrt(losses.masked_mean(tf.square(advantage - mean), valid))
+    size = losses.masked_mean(tf.abs(returns) + tf.abs(advantage), valid)
+    return (advantage - mean) / (deviation + 1e-6 * size + 1e-30)
 
 
 class REINFORCE:
@@ -137,10 +150,9 @@ class REINFORCE:
         """Takes one gradient step on N whole episodes."""
         values, returns = self._values_and_returns(chunk)  # [T, N]
         advantage = returns - values
-        if self.config.normalize_advantages:
-            mean = losses.masked_mean(advantage, chunk.valid)
-            variance = losses.masked_mean(tf.square(advantage - mean), chunk.valid)
-            advantage = (advantage - mean) / (tf.sqrt(variance) + 1e-8)
+        # A single episode has none to be better than: its own mean says how good it was.
+        if self.config.normalize_advantages and advantage.shape[1] > 1:
+            advantage = normalized(advantage, returns, chunk.valid)
 
         initial = tf.nest.map_structure(tf.zeros_like, state.recurrent)
         with tf.GradientTape() as tape:

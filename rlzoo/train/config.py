@@ -68,7 +68,7 @@ class RunConfig:
     env: str  # a Gymnasium id, "module:Env-v0" to import a module first
     steps: int = 100_000  # environment steps in all, summed over the environments; >= 1
     seed: int = 0  # 0..2**62-1; every random stream of the run derives from it
-    num_envs: int = 1  # environments stepped together; 1..65536
+    num_envs: int = 1  # environments stepped together; 1..65536; `resolve` takes the agent's own
     vector: Literal["sync", "async"] = "sync"  # in this process, or one process each
     loop: Literal["auto", "host", "graph"] = "auto"  # auto: graph where the env has a port
     env_kwargs: dict = dataclasses.field(default_factory=dict)  # to the environment; JSON values
@@ -232,36 +232,44 @@ def resolve(
     for layer in layers:
         merged = merge(merged, layer)
     config = RunConfig(**{**merged, "agent": agent, "env": name})
+    where = wrapped(name if env is None else env, config.wrappers if wrappers is None else wrappers)
+    cls = agent_class(agent, where, config.env_kwargs)
     eval_every = merged.get("eval_every", min(max(1_000, config.steps // 20), 1_000_000))
     config = dataclasses.replace(
         config,
+        num_envs=merged.get("num_envs", getattr(cls.Config, "num_envs", 1)),
         eval_every=eval_every,
         checkpoint_every=merged.get("checkpoint_every", eval_every),
         log_every=merged.get("log_every", min(max(1_000, config.steps // 1_000), 100_000)),
     )
-    given = config.wrappers if wrappers is None else wrappers
-    return complete(config, wrapped(name if env is None else env, given))
+    return complete(config, where, cls)
 
 
-def complete(config: RunConfig, env: "EnvSource") -> RunConfig:
+def complete(config: RunConfig, env: "EnvSource", cls: Any = None) -> RunConfig:
     """Returns `config` with every hyperparameter filled in and checked against its class.
 
     Args:
         config: the run's configuration, its three open sections possibly partial.
         env: the environment's id, or what makes it, its wrappers around it.
+        cls: the agent's class, where it is known already.
     """
-    cls = agent_class(config.agent, env, config.env_kwargs)
-    Config = cls.Config
-    params = describe(fill(Config, config.agent_params, also=_OPTIONS))
-    # Which torso and strategy an agent takes by default is a hyperparameter of its own; which
-    # ones a run takes is up to the run.
+    cls = cls or agent_class(config.agent, env, config.env_kwargs)
+    decided = cls.Config(**fill(cls.Config, config.agent_params, also=_OPTIONS))
+    params = describe(vars(decided))
+    # Which torso and strategy an agent takes by default, and how many environments, are
+    # hyperparameters of its own; which ones a run takes is up to the run.
+    params.pop("num_envs", None)
     strategy = params.pop("exploration", None)
     if strategy is None and config.exploration:
         raise ValueError(
             f"{config.agent} explores in its own way and takes no strategy, received "
             f"{config.exploration.get('name')!r}. Leave the exploration out."
         )
-    exploration = merge({"name": strategy}, config.exploration) if strategy else {}
+    own: dict[str, Any] = {"name": strategy}
+    if strategy == "epsilon_greedy":  # a constant one would find little on the way to learning
+        falling = {"name": "linear", "start": 1.0, "end": 0.05}
+        own["epsilon"] = {**falling, "steps": max(1, config.steps // 5)}
+    exploration = merge(own, config.exploration) if strategy else {}
     default = params.pop("torso", None)
     if default is None and config.torso:
         raise ValueError(

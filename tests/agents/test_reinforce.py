@@ -349,6 +349,40 @@ def test_normalised_advantages_do_not_feel_the_scale_of_rewards():
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
+def step_at_the_fork(episodes, rewards, **config):
+    """Returns the step [2] that episodes of these rewards, normalised, give an even policy."""
+    agent = fork_agent(np.zeros((2, 2)), normalize_advantages=True, **config)
+    chunk = fork_chunk(episodes, np.full((2, 2), 0.5))
+    reward = np.zeros(chunk.reward.shape, np.float32)
+    reward[0] = rewards
+    return gradient_of_update(agent, chunk._replace(reward=tf.constant(reward)))[0]
+
+
+def test_a_single_episode_is_not_normalised():
+    """Its own mean says how good it was: less that, an episode of one step would teach nothing."""
+    # A * (one-hot - pi) = 3 * ([1, 0] - [1/2, 1/2])
+    np.testing.assert_allclose(step_at_the_fork([(0,)], [3.0]), [1.5, -1.5], rtol=1e-5)
+    # Two steps of an episode: 3 * ([0, 1] - [1/2, 1/2]) in the first
+    np.testing.assert_allclose(step_at_the_fork([(1, 0)], [3.0]), [-1.5, 1.5], rtol=1e-5)
+
+
+def test_two_episodes_and_more_are_normalised():
+    # 3 and 1 become 1 and -1, which cancel after the same action
+    found = step_at_the_fork([(0,), (0,)], [3.0, 1.0])
+    np.testing.assert_allclose(found, [0.0, 0.0], atol=1e-6)
+    # The steps 7, 4, 4 and 1, 0 have mean 3.2 and deviation sqrt(30.8 / 5) = 2.481935
+    found = step_at_the_fork([(0,), (0,), (0,), (1, 1)], [7.0, 4.0, 4.0, 1.0], discount=0.0)
+    want = ((7 + 4 + 4 - 3 * 3.2) - (1 - 3.2)) / 2.481935 / 4 * 0.5
+    np.testing.assert_allclose(found, [want, -want], rtol=1e-5)
+
+
+def test_rounding_is_not_taken_for_an_advantage():
+    """Seven returns of 0.7 have a mean that is not quite 0.7: a deviation of nothing but that."""
+    for reward in (0.1, 0.3, 0.7):
+        found = step_at_the_fork([(0,)] * 7, [reward] * 7)
+        assert np.abs(found).max() < 0.05  # up to 0.4 where it is taken for one
+
+
 def test_the_entropy_bonus_alone_makes_the_policy_uniform():
     agent = make_agent("reinforce", BOX, entropy_cost=1.0, learning_rate=0.1, **PLAIN)
     update = xla(agent.update)

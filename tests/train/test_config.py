@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import rlzoo
-from rlzoo.exploration import EpsilonGreedy, Exploration, Softmax
+from rlzoo.exploration import Exploration, Softmax
 from rlzoo.ops.schedules import Linear
 from rlzoo.train import config
 from rlzoo.train.config import RunConfig, from_yaml, resolve, to_yaml
@@ -34,8 +34,47 @@ def test_defaults_are_complete():
     assert run.agent_params == defaults
     assert run.steps == 100_000
     assert run.eval_every == run.checkpoint_every == 5_000
-    assert run.exploration["epsilon"] == EpsilonGreedy().epsilon
+    falling = {"name": "linear", "start": 1.0, "end": 0.05, "steps": 20_000}
+    assert run.exploration["epsilon"] == falling
     assert "sizes" in run.torso and "seed" not in run.torso
+
+
+def test_epsilon_falls_in_the_first_fifth_of_a_run_unless_told_otherwise():
+    def epsilon(**settings):
+        return resolve("dqn", "CartPole-v1", preset=False, **settings).exploration["epsilon"]
+
+    assert epsilon(steps=5_000)["steps"] == 1_000
+    assert epsilon(steps=1)["steps"] == 1
+    assert epsilon(exploration="epsilon_greedy", steps=500)["steps"] == 100
+    assert epsilon(overrides=["exploration.epsilon=0.2"]) == 0.2
+    assert epsilon(overrides=["exploration.epsilon.end=0.2"])["end"] == 0.2
+
+
+@pytest.mark.parametrize(("agent", "own"), [("dqn", 1), ("reinforce", 8)])
+def test_the_agent_decides_how_many_environments_there_are_unless_told_otherwise(agent, own):
+    def count(**settings):
+        run = resolve(agent, "CartPole-v1", preset=False, **settings)
+        assert "num_envs" not in run.agent_params
+        return run.num_envs
+
+    assert count() == own
+    assert count(num_envs=3) == count(overrides=["num_envs=3"]) == 3
+
+
+def test_what_a_setting_left_open_means_is_written_down():
+    """A target that moves by a share at the pace of copies would stand still."""
+    for given, period in (
+        ([], 100),
+        (["target_update_rate=0.005"], 1),
+        (["target_update_rate=0.005", "target_update_period=250"], 250),
+        (["target_update_period=7"], 7),
+    ):
+        run = resolve("dqn", "CartPole-v1", preset=False, overrides=given)
+        assert run.agent_params["target_update_period"] == period
+        again = config.complete(config.from_yaml(config.to_yaml(run)), "CartPole-v1")
+        assert again == run
+    with pytest.raises(ValueError, match=r"target_update_rate: expected .* received 0.0"):
+        resolve("dqn", "CartPole-v1", overrides=["target_update_rate=0"])
 
 
 def test_each_layer_overrides_the_one_below(tmp_path):

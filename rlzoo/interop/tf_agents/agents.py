@@ -29,7 +29,7 @@ from tf_agents.agents.td3 import td3_agent
 from tf_agents.utils import common
 
 from rlzoo import agents, exploration, networks
-from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
+from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, SHARE, check_ranges, decide_target_period
 from rlzoo.interop.tf_agents.networks import Head, TorsoNetwork
 from rlzoo.interop.tf_agents.specs import action_spec, time_step_spec
 from rlzoo.interop.tf_agents.trajectories import episodes, pairs
@@ -194,16 +194,17 @@ class DQNConfig:
     discount: float = 0.99  # gamma, 0..1
     batch_size: int = 64  # steps per gradient step
     replay_capacity: int = 100_000  # steps kept
-    learning_starts: int = 1_000  # steps in replay before the first gradient step
+    learning_starts: int = 500  # steps in replay before the first gradient step
     train_every: int = 4  # steps per environment between updates
     updates_per_chunk: int = 1  # gradient steps each time
-    target_update_period: int = 250  # gradient steps between target updates
+    target_update_period: int | None = None  # gradient steps apart; null: 100, or 1 below rate 1
     target_update_rate: float = 1.0  # 1 copies the network, less moves the target by that share
     double_q: bool = False  # their DdqnAgent
     loss: Literal["huber", "squared"] = "huber"  # of the TD error
     max_grad_norm: float = 10.0  # clips each gradient's norm; 0 does not
 
     def __post_init__(self):
+        decide_target_period(self)
         check_ranges(
             self,
             learning_rate=POSITIVE,
@@ -214,7 +215,7 @@ class DQNConfig:
             train_every=COUNT,
             updates_per_chunk=COUNT,
             target_update_period=COUNT,
-            target_update_rate=FRACTION,
+            target_update_rate=SHARE,
             max_grad_norm=_NOT_NEGATIVE,
         )
 
@@ -310,12 +311,13 @@ class SACConfig:
     learning_starts: int = 1_000  # steps taken at random before the first gradient step
     train_every: int = 1  # steps per environment between updates
     updates_per_chunk: int = 1  # gradient steps each time
-    target_update_period: int = 1  # gradient steps between target updates
+    target_update_period: int | None = None  # gradient steps apart; null: 1, or 100 at rate 1
     target_update_rate: float = 0.005  # share by which the targets move
     reward_scale: float = 1.0  # factor on rewards, > 0
     max_grad_norm: float = 0.0  # clips each gradient's norm; 0 does not
 
     def __post_init__(self):
+        decide_target_period(self)
         check_ranges(
             self,
             learning_rate=POSITIVE,
@@ -328,7 +330,7 @@ class SACConfig:
             train_every=COUNT,
             updates_per_chunk=COUNT,
             target_update_period=COUNT,
-            target_update_rate=FRACTION,
+            target_update_rate=SHARE,
             reward_scale=POSITIVE,
             max_grad_norm=_NOT_NEGATIVE,
         )
@@ -408,7 +410,7 @@ class TD3Config:
     train_every: int = 1  # steps per environment between updates
     updates_per_chunk: int = 1  # gradient steps each time
     actor_update_period: int = 2  # gradient steps of the critics per one of the actor
-    target_update_period: int = 2  # gradient steps between target updates
+    target_update_period: int | None = None  # gradient steps apart; null: 2, or 100 at rate 1
     target_update_rate: float = 0.005  # share by which the targets move
     exploration_noise: float = 0.1  # standard deviation, in units of the action
     target_noise: float = 0.2  # standard deviation of the target actor's noise
@@ -416,6 +418,7 @@ class TD3Config:
     max_grad_norm: float = 0.0  # clips each gradient's norm; 0 does not
 
     def __post_init__(self):
+        decide_target_period(self, moved=2)
         check_ranges(
             self,
             learning_rate=POSITIVE,
@@ -428,7 +431,7 @@ class TD3Config:
             updates_per_chunk=COUNT,
             actor_update_period=COUNT,
             target_update_period=COUNT,
-            target_update_rate=FRACTION,
+            target_update_rate=SHARE,
             exploration_noise=_NOT_NEGATIVE,
             target_noise=_NOT_NEGATIVE,
             target_noise_limit=_NOT_NEGATIVE,
@@ -510,6 +513,7 @@ class REINFORCEConfig:
 
     torso: str = "dense"  # default torso
     exploration: str = "softmax"  # the policy itself; no other fits
+    num_envs: int = 8  # default number of environments: episodes in each update's batch
     learning_rate: float = 1e-3  # of Adam, > 0
     discount: float = 0.99  # gamma, 0..1
     baseline: bool = True  # subtract a learned value
@@ -521,6 +525,7 @@ class REINFORCEConfig:
     def __post_init__(self):
         check_ranges(
             self,
+            num_envs=COUNT,
             learning_rate=POSITIVE,
             discount=FRACTION,
             value_cost=_NOT_NEGATIVE,
@@ -573,6 +578,7 @@ class PPOConfig:
 
     torso: str = "dense"  # default torso
     exploration: str = "softmax"  # at temperature 1 the policy itself
+    num_envs: int = 8  # default number of environments: episodes in each update's batch
     learning_rate: float = 1e-3  # of Adam, > 0
     discount: float = 0.99  # gamma, 0..1
     gae_lambda: float = 0.95  # of the generalised advantages, 0..1
@@ -586,6 +592,7 @@ class PPOConfig:
     def __post_init__(self):
         check_ranges(
             self,
+            num_envs=COUNT,
             learning_rate=POSITIVE,
             discount=FRACTION,
             gae_lambda=FRACTION,

@@ -8,6 +8,8 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
+from rlzoo import quiet
+
 if TYPE_CHECKING:
     from rlzoo.train.plot import plot
     from rlzoo.train.policy import Policy, evaluate, load, record
@@ -47,6 +49,9 @@ _MODULES = {
     "rlzoo.train.session": ("Interrupted",),
     "rlzoo.train.torso": ("load_torso",),
 }
+
+
+quiet.import_quietly()
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from rlzoo.cli.parser import parse
-from rlzoo.cli.streams import outliving_readers, redirected
+from rlzoo.cli.streams import outliving_readers
+from rlzoo.quiet import redirected
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 

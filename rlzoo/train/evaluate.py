@@ -24,6 +24,11 @@ class Evaluation(NamedTuple):
     returns: list[float]  # one per episode
     lengths: list[int]  # steps of each
 
+    def __repr__(self) -> str:
+        """Returns mean and standard deviation of the return, and what they are of."""
+        spread = f"{self.mean_return:.4g} ± {self.std_return:.4g}"
+        return f"<Evaluation: return {spread} (mean ± standard deviation of {self.episodes})>"
+
     @property
     def mean_return(self) -> float:
         """The mean return."""

@@ -48,6 +48,17 @@ class Policy:
         self._act: dict[int, Compiled] = {}
         self.reset()
 
+    def __repr__(self) -> str:
+        """Returns who acts, on what observations, with which actions."""
+        spec = self.spec
+        seen = f"{spec.obs_dtype} {list(spec.obs_shape)}"
+        if spec.num_states is not None:
+            seen = f"one of {spec.num_states:,}"
+        actions = f"{spec.num_actions} actions"
+        if spec.action_box:
+            actions = f"actions {spec.action_dtype} {list(spec.action_shape)}"
+        return f"<Policy of {type(self.agent).__name__}: observations {seen}, {actions}>"
+
     def reset(self) -> None:
         """Forgets what a recurrent network remembers: call it where an episode starts."""
         self._count = 0  # size of the batch that is remembered

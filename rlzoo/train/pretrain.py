@@ -65,6 +65,15 @@ class Pretrained:
         self.torso = torso
         self.summary = summary
 
+    def __repr__(self) -> str:
+        """Returns what it is, how well it ended, and where it lies."""
+        found = self.summary
+        figures = [f"{name[5:]} {found[name]:.4g}" for name in found if name.startswith("test_")]
+        return (
+            f"<Pretrained {found['torso']} on {found['task']}, seed {found['seed']}: epoch "
+            f"{found['best_epoch']} of {found['epochs']}, test {', '.join(figures)}; {self.dir}>"
+        )
+
 
 @entry()
 def pretrain(

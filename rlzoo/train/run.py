@@ -48,6 +48,15 @@ class Run:
         self.summary = summary
         self._source: Source = source
 
+    def __repr__(self) -> str:
+        """Returns what it is, how well it ended, and where it lies."""
+        found = self.summary
+        return (
+            f"<Run of {found['agent']} on {found['env']}, seed {found['seed']}: {found['steps']:,} "
+            f"steps, best {_mean(found['mean_return'])}, last {_mean(found['last_mean_return'])}; "
+            f"{self.dir}>"
+        )
+
     def evaluate(self, episodes: int = 20, seed: int | None = None) -> Evaluation:
         """Plays greedy episodes with the best agent, on environments of their own."""
         return evaluate(self.dir, episodes=episodes, seed=seed, **self._source._asdict())
@@ -221,6 +230,10 @@ def resume(
         return _train(
             path, config, Source(env, torso, exploration, wrappers), quiet, callbacks, loggers
         )
+
+
+def _mean(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def further(config: RunConfig, steps: int, summary: Mapping[str, Any]) -> RunConfig:

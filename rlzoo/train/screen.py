@@ -1,7 +1,8 @@
-"""How a run shows its progress on standard error: a bar on a terminal, else plain lines."""
+"""How a run shows its progress: a bar on a terminal and in a notebook, else plain lines."""
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 
@@ -31,8 +32,10 @@ def make_screen(total_steps: int) -> Screen:
     """
     from rich.console import Console
 
-    terminal = sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
-    return _Bar(total_steps) if terminal else _Lines(total_steps)
+    console = Console(stderr=True)
+    terminal = sys.stderr.isatty() and not console.is_dumb_terminal
+    notebook = console.is_jupyter and find_spec("ipywidgets")  # with which rich draws there
+    return _Bar(total_steps) if terminal or notebook else _Lines(total_steps)
 
 
 class _Lines:

@@ -508,3 +508,45 @@ def test_hyperparameters_are_keywords(tmp_path):
     assert run.config.agent_params["learning_rate"] == 0.5
     assert run.config.agent_params["planning_steps"] == 2
     assert run.config.eval_episodes == run.summary["episodes"] == 1
+
+
+# --- in a Python session ---
+
+
+def test_what_a_session_shows_of_a_run(run, digits_run):
+    found = run.summary
+    assert repr(run) == (
+        f"<Run of dqn on CartPole-v1, seed 1: 600 steps, best {found['mean_return']:.4g}, last "
+        f"{found['last_mean_return']:.4g}; {run.dir}>"
+    )
+    assert repr(rlzoo.load(run.dir)) == "<Policy of DQN: observations float32 [4], 2 actions>"
+    result = rlzoo.evaluate(run.dir, episodes=2)
+    assert repr(result).startswith(f"<Evaluation: return {result.mean_return:.4g} ± ")
+    shown = repr(digits_run)
+    assert shown.startswith("<Pretrained conv on mnist, seed 1: epoch ")
+    assert f"accuracy {digits_run.summary['test_accuracy']:.4g}" in shown
+
+
+@pytest.mark.slow
+def test_tensorflow_starts_silently_in_python_unless_asked():
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    for first in ("from rlzoo.exploration import Softmax", "print(rlzoo.train_seeds.__name__)"):
+        for level, silent in ({}, True), ({"TF_CPP_MIN_LOG_LEVEL": "0"}, False):
+            code = f"import rlzoo\n{first}\nimport tensorflow as tf\ntf.zeros(1)"
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                env=environment | level, capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            assert (done.stderr == "") == silent, done.stderr
+
+
+def test_a_failing_import_shows_what_tensorflow_had_to_say(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\nos.write(2, b'a library is missing\\n')\nraise ImportError('no such library')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import rlzoo.exploration"], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "a library is missing" in done.stderr and "no such library" in done.stderr

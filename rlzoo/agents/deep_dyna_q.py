@@ -11,6 +11,8 @@ Deviations from tabular Dyna-Q:
 3. The model predicts the change of the observation, normalised by running moments, and the
    probability of termination, which scales the discount of a simulated step.
 4. A time limit is no terminal state.
+5. It learns and plans every `train_every` steps, not after each, and by double Q-learning; an
+   observation is planned from as often as it was seen.
 """
 
 import dataclasses

@@ -14,6 +14,10 @@ Deviations from the paper:
 5. Rewards are not clipped, frames not preprocessed: that is for environment wrappers.
 6. With a recurrent torso replay holds sequences of `train_every` steps that do not overlap, drawn
    uniformly; every step of one is learned from, none only warms the memory up.
+7. The streams of a dueling head are linear in the torso's features, without a layer of their own;
+   the gradient that reaches the torso from them is not scaled by 1 / sqrt(2).
+8. Optional: a target that moves by a share at each update (Lillicrap et al. 2016,
+   arXiv:1509.02971) instead of copies.
 """
 
 import dataclasses

@@ -12,9 +12,12 @@ Deviations from the paper:
 2. Without the factor gamma**t, so late steps of an episode count as much as early ones.
 3. At a time limit the baseline's value of the last observation is bootstrapped; without a
    baseline the return ends there.
-4. Optional: advantages normalised over the batch, an entropy bonus (Williams & Peng 1991).
+4. Optional: advantages normalised over the batch, where it has two episodes or more; an entropy
+   bonus (Williams & Peng 1991).
 5. Actions drawn by a strategy b other than the policy pi are weighted by pi / b, each step by its
    own ratio, not by the product over the episode.
+6. One gradient step of the policy on `num_envs` episodes together, then `value_updates` of the
+   baseline; the book takes one of each after every step.
 """
 
 import dataclasses

@@ -8,6 +8,10 @@ of each observation and action.
 Deviations from the book:
 1. A time limit is no terminal state: the value of its last observation is bootstrapped.
 2. Several environments share the table; their steps are learned from one after the other.
+3. Planning draws evenly among all pairs (s, a) seen so far; the book draws a state seen before,
+   then an action taken in it, and so plans more often where few actions have been tried.
+4. Any strategy explores; by default epsilon falls from 1 in the first fifth of a run, the book's
+   is constant.
 """
 
 import dataclasses

@@ -72,7 +72,7 @@ class Greedy(Exploration):
 class EpsilonGreedy(Exploration):
     """With probability `epsilon` a uniformly random valid action, else the best one."""
 
-    epsilon: float | Schedule = 0.1  # probability of a random action, 0..1
+    epsilon: float | Schedule = 0.1  # of a random action, 0..1; an agent's own falls from 1 to 0.05
 
     def __post_init__(self):
         _check_range("EpsilonGreedy", "epsilon", self.epsilon, 0.0, 1.0)

@@ -31,8 +31,8 @@ RUN = "run"  # the name of the options of a run
 _PREFIXES = {"envs": "env.", "torsos": "torso.", "explorations": "exploration."}
 _RUN_CONFIG, _TRANSFER = "rlzoo.train.config:RunConfig", "rlzoo.train.config:Transfer"
 _NO_OPTIONS = ("agent", "env", "env_kwargs", "agent_params", "torso", "exploration", "transfer")
-_BOUNDS = {"POSITIVE": "> 0", "COUNT": ">= 1", "FRACTION": "0..1", "_NOT_NEGATIVE": ">= 0"}
 _NO_LIMIT = ("math.inf", "COUNT[1]", "10 ** 15")
+_ABOVE_0 = "1e-12"  # the least number of a range without its end 0
 
 
 class Setting(NamedTuple):
@@ -218,19 +218,24 @@ def _ranges(module: ast.Module, found: ast.ClassDef) -> dict[str, str]:
     ranges = {}
     for node in ast.walk(found):
         if isinstance(node, ast.Call) and _code(node.func) == "check_ranges":
-            ranges = {str(keyword.arg): _bounds(keyword.value) for keyword in node.keywords}
+            ranges = {str(keyword.arg): _bounds(keyword.value, module) for keyword in node.keywords}
     for node in module.body if "_RANGES" in _code(found) else ():
         if isinstance(node, ast.Assign) and _code(node.targets[0]) == "_RANGES":
             items = zip(node.value.keys, node.value.values, strict=True)  # pyright: ignore
-            ranges = {ast.literal_eval(key): _bounds(value) for key, value in items}
+            ranges = {ast.literal_eval(key): _bounds(value, module) for key, value in items}
     return ranges
 
 
-def _bounds(node: ast.expr) -> str:
-    """Returns a range in short, such as 0..1 or >= 1."""
+def _bounds(node: ast.expr, module: ast.Module) -> str:
+    """Returns a range in short, such as 0..1 or >= 1; it may have a name in its module."""
     if not isinstance(node, ast.Tuple):
-        return _BOUNDS.get(_code(node), _code(node))
+        for known in (*module.body, *_tree("rlzoo.agents.base").body):
+            if isinstance(known, ast.Assign) and _code(known.targets[0]) == _code(node):
+                return _bounds(known.value, module)
+        return _code(node)
     low, high = (_code(end).removeprefix("self.").removesuffix(".0") for end in node.elts)
+    if low == _ABOVE_0:
+        return "> 0" if high in _NO_LIMIT else f"> 0, at most {high}"
     bounds = f">= {low}" if high in _NO_LIMIT else f"{low}..{high}"
     return bounds.replace(" ** ", "**")
 

@@ -170,7 +170,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     envs = train.add_argument_group("the environments")
     envs.add_argument(
-        "--num-envs", type=_count, metavar="N", help="how many are stepped together (default 1)"
+        "--num-envs",
+        type=_count,
+        metavar="N",
+        help="how many are stepped together (default: as the agent needs)",
     )
     envs.add_argument(
         "--vector",

@@ -68,7 +68,7 @@ class RunConfig:
     env: str  # a Gymnasium id, "module:Env-v0" to import a module first
     steps: int = 100_000  # environment steps in all, summed over the environments; >= 1
     seed: int = 0  # 0..2**62-1; every random stream of the run derives from it
-    num_envs: int = 1  # environments stepped together; 1..65536; `resolve` takes the agent's own
+    num_envs: int = 1  # by default the agent's own or 1; environments stepped together; 1..65536
     vector: Literal["sync", "async"] = "sync"  # in this process, or one process each
     loop: Literal["auto", "host", "graph"] = "auto"  # auto: graph where the env has a port
     env_kwargs: dict = dataclasses.field(default_factory=dict)  # to the environment; JSON values

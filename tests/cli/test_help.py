@@ -42,9 +42,9 @@ def things(name):
         known = {}
         for p in parameters:
             if p.name not in ("self", "seed", "render_mode") and p.kind is not p.VAR_KEYWORD:
-                made = dataclasses.is_dataclass(entry) and p.default is not p.empty
-                default = getattr(entry(), p.name) if made else p.default
-                known[prefix + p.name] = default
+                field = getattr(entry, "__dataclass_fields__", {}).get(p.name)
+                made = field is not None and field.default_factory is not dataclasses.MISSING
+                known[prefix + p.name] = field.default_factory() if made else p.default
         found.append(known)
     return found
 
@@ -57,7 +57,7 @@ def test_every_setting_is_listed_with_its_default_and_a_meaning(name):
         for setting in settings:
             assert setting.meaning, f"{name} {setting.name}: a comment says what it means"
             default = known[setting.name]
-            if setting.name in ("eval_every", "checkpoint_every", "log_every"):
+            if setting.name in ("eval_every", "checkpoint_every", "log_every", "num_envs"):
                 continue  # made of other options
             if setting.default == "":
                 assert default in (inspect.Parameter.empty, dataclasses.MISSING)

@@ -33,7 +33,7 @@ def entry() -> Iterator[None]:
     drawn = generator.getstate() if generator else None
     seeds = {name: global_state.get_global_attribute(name) for name in _KERAS}
     keras_generator = seeds["global_seed_generator"]
-    state = None if keras_generator is None else np.array(keras_generator.state)
+    state = None if keras_generator is None else keras_generator.state.numpy()
     try:
         yield
     finally:

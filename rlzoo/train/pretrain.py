@@ -591,6 +591,10 @@ class _Watch(keras.callbacks.Callback):
         """Stops here if asked to, not after a step: it may have been the last of the epoch."""
         self._session.check_stop(f"in epoch {self._session.epoch + 1}")
 
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Stops amid a validation too; what the epoch has learned is lost then."""
+        self._session.check_stop(f"in the validation of epoch {self._session.epoch + 1}")
+
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Counts the gradient step."""
         self._step += 1

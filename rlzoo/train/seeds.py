@@ -30,7 +30,7 @@ from rlzoo.train.run import further, new_run_dir
 from rlzoo.train.session import Interrupted, Stop
 from rlzoo.train.wrappers import describe
 
-_RLZOO = [sys.executable, "-m", "rlzoo.cli"]
+_RLZOO = [sys.executable, "-m", "rlzoo.cli.child"]
 _SHARED = {  # of one machine, among several processes
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
@@ -273,7 +273,7 @@ def _run(command: list[str], name: str, stop: _Relay, shared: bool) -> str | Non
     with subprocess.Popen(
         command,
         env=environment,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # the child ends when it is closed, as it is when this process dies
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

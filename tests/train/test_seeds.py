@@ -4,9 +4,11 @@ import csv
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import gymnasium
 import keras
@@ -15,7 +17,9 @@ import pytest
 
 import rlzoo
 from rlzoo.exploration import Exploration, Softmax
-from rlzoo.train import aggregate, seeds
+from rlzoo.train import aggregate, checkpoint, files, seeds
+
+ROOT = Path(__file__).parents[2]
 
 MAZE = ("dyna_q", "rlzoo/DynaMaze-v0")
 
@@ -223,6 +227,36 @@ def test_a_signal_reaches_every_child_and_resume_goes_on(folder, number):
     for ailment in folder.glob("*.ailment"):
         ailment.unlink()
     assert rlzoo.resume_seeds(folder, quiet=True)["seeds"] == [0, 1, 2, 3, 4]
+
+
+TRAINER = """
+import sys, rlzoo
+rlzoo.train_seeds("dqn", "CartPole-v1", seeds=[0, 1], steps=10**7, loop="host", preset=False,
+    run_dir=sys.argv[1], quiet=True, overrides={"torso.sizes": [8], "checkpoint_every": 0,
+    "eval_every": 0, "eval_episodes": 1})
+"""
+
+
+@pytest.mark.slow
+def test_children_save_and_end_when_their_parent_is_killed(tmp_path):
+    import psutil
+
+    parent = subprocess.Popen([sys.executable, "-c", TRAINER, tmp_path], cwd=ROOT)
+    saved = [tmp_path / f"s{seed}" / "checkpoints" for seed in (0, 1)]
+    deadline = time.monotonic() + 120
+    while not all(map(checkpoint.checkpoints, saved)):
+        assert parent.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+    children = psutil.Process(parent.pid).children(recursive=True)
+    assert len(children) >= 2
+    parent.kill()
+    parent.wait()
+    assert not psutil.wait_procs(children, timeout=30)[1]
+    for folder in saved:
+        assert checkpoint.step_of(checkpoint.checkpoints(folder)[0]) > 0
+        with files.lock(folder.parent):  # nobody holds it
+            pass
 
 
 # What is refused, before anything starts.

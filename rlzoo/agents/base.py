@@ -60,7 +60,8 @@ class Agent(Protocol):
     # `action_spaces = ("Discrete", "Box")`; one that does not fit in the graph loop has
     # `loops = ("host",)`, one that XLA cannot compile `xla = False`.
     # An agent may also set `acts_by_scores = True`: its act is exploration.choose on network(obs)
-    # where the network is not recurrent, so that a loop may do the same in its own way.
+    # where the network is not recurrent, so that a loop may do the same in its own way;
+    # `policy_scores = True`: its scores are the logits of a policy, which evaluation draws from.
 
     def init(self, num_envs: int) -> Any:
         """Returns the state of a learner that acts in N environments."""

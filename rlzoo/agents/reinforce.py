@@ -109,6 +109,7 @@ class REINFORCE:
 
     Config = REINFORCEConfig
     acts_by_scores = True
+    policy_scores = True
     whole_episodes = True
 
     def __init__(
@@ -122,7 +123,7 @@ class REINFORCE:
         if spec.max_episode_steps is None:
             raise ValueError(
                 "reinforce learns from whole episodes and needs a time limit, which this "
-                "environment lacks. Give one: --set env.max_episode_steps=1000."
+                "environment lacks. Give one: --max-episode-steps 1000."
             )
         self.spec = spec
         self.config = config

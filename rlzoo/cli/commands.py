@@ -32,6 +32,9 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         "steps": args.steps,
         "num_envs": args.num_envs,
         "vector": args.vector,
+        "max_episode_steps": args.max_episode_steps,
+        "eval_mode": args.eval_mode,
+        "eval_env": args.eval_env,
         "exploration": args.exploration,
         "torso": args.torso,
         "torso_from": args.torso_from,
@@ -124,7 +127,13 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
 
     started = time.perf_counter()
     result = policy.evaluate(
-        args.run, env=args.env, wrappers=args.wrappers, episodes=args.episodes, seed=args.seed
+        args.run,
+        env=args.env,
+        wrappers=args.wrappers,
+        episodes=args.episodes,
+        seed=args.seed,
+        max_episode_steps=args.max_episode_steps,
+        eval_mode=args.eval_mode,
     )
     return {
         "run_dir": args.run,
@@ -142,7 +151,15 @@ def record(args: argparse.Namespace) -> dict[str, Any]:
     _import_for(_configured_agent(args.run))
     from rlzoo.train import policy
 
-    result = policy.record(args.run, output, env=args.env, wrappers=args.wrappers, seed=args.seed)
+    result = policy.record(
+        args.run,
+        output,
+        env=args.env,
+        wrappers=args.wrappers,
+        seed=args.seed,
+        max_episode_steps=args.max_episode_steps,
+        eval_mode=args.eval_mode,
+    )
     return {"run_dir": args.run, "file": str(output), **_outcome(result)}
 
 
@@ -196,10 +213,15 @@ def show(command: str, result: dict[str, Any]) -> None:
             print(f"{found['file']}: {found['class']} ({100 * found['probability']:.1f} %)")
     elif command in ("train", "resume"):
         run_dir = Path(result["run_dir"])
-        for name, prefix, step in (("best", "", "best_step"), ("last", "last_", "steps")):
-            if f"{prefix}mean_return" in result:
-                print(f"{name}: {_mean(result, prefix)} at step {result[step]:,}")
-        print(f"(± is the standard deviation over {_episodes(result)}.)")
+        if not result["episodes"]:
+            mean = result["mean_return"]
+            shown = "no episode has ended" if mean is None else f"mean return {mean:.2f}"
+            print(f"Not evaluated. At the end of training: {shown}.")
+        else:
+            for name, prefix, step in (("best", "", "best_step"), ("last", "last_", "steps")):
+                if f"{prefix}mean_return" in result:
+                    print(f"{name}: {_mean(result, prefix)} at step {result[step]:,}")
+            print(f"(± is the standard deviation over {_episodes(result)}.)")
         if stopped_by := result.get("stopped_by"):
             print(f"Stopped by {stopped_by} at step {result['steps']:,}.")
         print(f"Results in {run_dir}. See how it went, and evaluate it again:")

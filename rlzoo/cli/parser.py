@@ -182,6 +182,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="step them in this process, or in one process each (default sync)",
     )
     _add_wrapper(envs, "a name in gymnasium.wrappers, module:Class, or '{name: ..., ...}'")
+    _add_limit(envs)
+    envs.add_argument(
+        "--eval-env",
+        metavar="separate|training|none",
+        choices=("separate", "training", "none"),
+        help="evaluate in environments made for that (default), in those of training, or nowhere",
+    )
+    _add_mode(envs)
     learner = train.add_argument_group("the learner")
     learner.add_argument(
         "--exploration",
@@ -269,7 +277,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_quiet(resume)
     _add_json(resume)
 
-    evaluate = command("evaluate", "Evaluate a run's best agent, greedily, on fresh environments.")
+    evaluate = command("evaluate", "Evaluate a run's best agent on fresh environments.")
     _add_run(evaluate)
     _add_env(evaluate, "--env", help="another environment to evaluate in")
     _add_wrapper(evaluate, "needed if one of the run's is module:Class: all of them")
@@ -277,6 +285,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--episodes", type=_count, default=20, metavar="N", help="how many are played (default 20)"
     )
     evaluate.add_argument("--seed", type=_count, metavar="S", help="seed of the episodes")
+    _add_limit(evaluate)
+    _add_mode(evaluate)
     _add_json(evaluate)
 
     record = command("record", "Record an evaluation episode as a GIF or MP4.")
@@ -287,6 +297,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_env(record, "--env", help="another environment to record")
     _add_wrapper(record, "needed if one of the run's is module:Class: all of them")
     record.add_argument("--seed", type=_count, metavar="S", help="seed of the episode")
+    _add_limit(record)
+    _add_mode(record)
     _add_json(record)
 
     plot = command(
@@ -370,6 +382,25 @@ def _add_config(parser: _Container) -> None:
 def _add_run_dir(parser: _Container, default: str) -> None:
     action = parser.add_argument("--run-dir", metavar="DIR", help=f"default: {default}")
     action.complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _add_limit(parser: _Container) -> None:
+    parser.add_argument(
+        "--max-episode-steps",
+        type=_count,
+        metavar="N",
+        help="cut episodes after N steps (default: where the environment says)",
+    )
+
+
+def _add_mode(parser: _Container) -> None:
+    parser.add_argument(
+        "--eval-mode",
+        metavar="greedy|policy|explore",
+        choices=("greedy", "policy", "explore"),
+        help="how it acts in evaluation: by the best action; by a draw from the policy, where it "
+        "learns one (then the default); or so, but 1 action in 20 at random",
+    )
 
 
 def _add_set(parser: _Container) -> None:

@@ -3,6 +3,7 @@
 import array
 import collections
 import functools
+import itertools
 import operator
 import time
 import warnings
@@ -46,6 +47,27 @@ def fault(error: BaseException) -> Fault:
     return Fault(told)
 
 
+class Probe(NamedTuple):
+    """What one environment tells of all that are made like it."""
+
+    name: str  # the environment's id, for messages
+    obs_space: spaces.Space  # unmapped
+    action_space: spaces.Space  # unmapped
+    max_episode_steps: int | None  # its time limit
+    changes: bool  # over its life, so that it is told how many steps of it have passed
+
+
+def probe(env: gymnasium.Env) -> Probe:
+    """Returns what an environment tells of all that are made like it."""
+    return Probe(
+        env.spec.id if env.spec else type(env.unwrapped).__name__,
+        env.observation_space,
+        env.action_space,
+        time_limit(env),
+        hasattr(env.unwrapped, "lifetime_steps"),
+    )
+
+
 class Slot:
     """One environment as the learner sees it: actions and observations counted from 0.
 
@@ -68,8 +90,9 @@ class Slot:
 
         An environment that changes over its life is told how many steps of it have passed.
         """
-        if remake or self.env is None:
-            self._step = self._open().step
+        if remake:
+            self.close()
+        self.open()
         inner: Any = self.env.unwrapped  # type: ignore[union-attr]
         if hasattr(inner, "lifetime_steps"):
             inner.lifetime_steps = lifetime_steps
@@ -95,19 +118,20 @@ class Slot:
             close_env(self.env)
             self.env = None
 
-    def _open(self) -> gymnasium.Env:
-        self.close()
+    def open(self) -> None:
+        """Makes the environment, unless there is one."""
+        if self.env is not None:
+            return
         env = self._make()
         if env.unwrapped in _in_use:
             raise ValueError(
                 f"the callable returned {env} twice: it must make a new environment every time"
             )
         _in_use.add(env.unwrapped)
-        self.env = env
+        self.env, self._step = env, env.step
         found = (self.env.observation_space, self.env.action_space)
         if found != self._spaces:
             raise ValueError(f"spaces changed between environments: {self._spaces}, then {found}")
-        return self.env
 
     def _seen_box(self, obs: Any) -> Any:
         if np.shape(obs) != self._shape:
@@ -125,7 +149,9 @@ class Envs:
     """What both kinds share: episodes, seeds, checks, faults, state. See `make_envs`.
 
     Attributes:
+        probe: what they were made by.
         spec: what the learner sees.
+        seed: of the run, from which those of the episodes derive.
         name: the environment's id, for messages.
         num_envs: N.
         obs_space: the observation space of one environment, unmapped.
@@ -143,19 +169,20 @@ class Envs:
         num_envs: int,
         seed: int,
         on_env_error: str,
-        probe: gymnasium.Env,
+        probe: Probe,
     ):
-        self.name = probe.spec.id if probe.spec else type(probe.unwrapped).__name__
+        self.probe = probe
+        self.name = probe.name
         self.num_envs = num_envs
-        self.obs_space = probe.observation_space
+        self.obs_space = probe.obs_space
         self.action_space = probe.action_space
-        self.max_episode_steps = time_limit(probe)
+        self.max_episode_steps = probe.max_episode_steps
         self.spec: EnvSpec = learner_spec(self.obs_space, self.action_space, self.max_episode_steps)
         warn_if_inexact(self.obs_space)
         self.lost = np.zeros(num_envs, bool)
         self.retired = np.zeros(num_envs, bool)
         self._make = make
-        self._seed = seed
+        self.seed = seed
         self._on_env_error = on_env_error
         self._obs = np.zeros((num_envs, *self.spec.obs_shape), self.spec.obs_dtype)
         self._may_be_non_finite = self._obs.dtype.kind == "f"
@@ -176,8 +203,34 @@ class Envs:
 
     def episode_seed(self, index: int) -> int:
         """Returns the seed that environment `index` was last reset with."""
-        entropy = (self._seed, index, max(self._episode[index], 0))
+        entropy = (self.seed, index, max(self._episode[index], 0))
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+    @property
+    def lifetime_steps(self) -> list[int]:
+        """The steps of each over all its episodes, where they change over their life; else []."""
+        if not self.probe.changes:
+            return []
+        return [past + len(log) for past, log in zip(self._lifetime, self._log, strict=True)]
+
+    def open(self) -> None:
+        """Makes the environments of this process, which else are made at their first reset."""
+
+    def begin(self, seed: int, episode: int = 0, lifetime_steps: Sequence[int] = ()) -> None:
+        """Makes the next reset start an episode of a seed, whatever was played before.
+
+        Args:
+            seed: of the run that the episode belongs to.
+            episode: its index.
+            lifetime_steps: the age at which environments that change are to be, those of others
+                whose number may differ; the ages are taken in turn.
+        """
+        self.seed = seed
+        self._episode = [episode - 1] * self.num_envs
+        self._log = [self._empty_log() for _ in range(self.num_envs)]
+        ages = itertools.cycle(lifetime_steps or (0,))
+        self._lifetime = list(itertools.islice(ages, self.num_envs))
+        self._waiting = set(self._in_use)
 
     def reset(self, mask: Any = None) -> np.ndarray:
         """Starts the next episode where `mask` [N] bool says so, everywhere if it is None.
@@ -543,7 +596,9 @@ def time_limit(env: gymnasium.Env) -> int | None:
     for name in ("_max_episode_steps", "max_episode_steps"):  # of TimeLimit, of the env itself
         if env.has_wrapper_attr(name):
             limits.append(env.get_wrapper_attr(name))
-    return min((int(limit) for limit in limits if limit is not None), default=None)
+    for name in ("max_steps", "max_episode_length"):  # of MiniGrid's environments, of POPGym's
+        limits.append(getattr(env.unwrapped, name, None))
+    return min((int(n) for n in limits if isinstance(n, (int, np.integer)) and n > 0), default=None)
 
 
 def _add_note(error: Exception, note: str) -> None:

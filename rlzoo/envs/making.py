@@ -44,23 +44,27 @@ class Wrapped(NamedTuple):
         return str(self.env)
 
 
-def make_env(env: EnvSource, env_kwargs: dict[str, Any] | None = None) -> gymnasium.Env:
+def make_env(
+    env: EnvSource, env_kwargs: dict[str, Any] | None = None, max_episode_steps: int = 0
+) -> gymnasium.Env:
     """Makes one Gymnasium environment, as the user wrote it: spaces are not mapped.
 
     Args:
         env: a registered id, "module:Env-v0" (the module is imported first), or a callable
             that makes an environment.
         env_kwargs: passed on to it, such as `render_mode="rgb_array"`.
+        max_episode_steps: where an episode is cut, by Gymnasium's TimeLimit; 0 leaves that to the
+            environment. It replaces the limit that an id is registered with.
 
     Raises:
         ValueError: nobody registered the id, a package is missing, or the arguments are
             refused.
     """
-    return env_factory(env, env_kwargs)()
+    return env_factory(env, env_kwargs, max_episode_steps)()
 
 
 def env_factory(
-    env: EnvSource, env_kwargs: dict[str, Any] | None = None
+    env: EnvSource, env_kwargs: dict[str, Any] | None = None, max_episode_steps: int = 0
 ) -> Callable[[], gymnasium.Env]:
     """Returns a function without arguments that makes an environment.
 
@@ -68,17 +72,21 @@ def env_factory(
     so an id registered in the user's own script is known there too.
     """
     if isinstance(env, Wrapped):
-        return functools.partial(_wrap, env_factory(env.env, env_kwargs), env.wrappers)
+        make = env_factory(env.env, env_kwargs, max_episode_steps)
+        return functools.partial(_wrap, make, env.wrappers)
     kwargs = dict(env_kwargs or {})
     if callable(env) and not isinstance(env, gymnasium.Env):
         name = getattr(env, "__qualname__", type(env).__qualname__)
-        return functools.partial(_make, name, env, kwargs)
+        make = functools.partial(_limited, env, max_episode_steps) if max_episode_steps else env
+        return functools.partial(_make, name, make, kwargs)
     if not isinstance(env, str):
         raise ValueError(
             f"env: expected an environment id or a callable that makes an environment, received "
             f"{env!r}. Give what makes one, such as: lambda: MyEnv()."
         )
     spec = dataclasses.replace(_find(env), order_enforce=False, disable_env_checker=True)
+    if max_episode_steps:
+        kwargs["max_episode_steps"] = max_episode_steps
     return functools.partial(_make, spec.id, functools.partial(gymnasium.make, spec), kwargs)
 
 
@@ -118,6 +126,12 @@ def import_named(name: str, what: str) -> Any:
         names = [name for name in dir(found) if not name.startswith("_")]
         raise ValueError(f"{what}: {module} has no {attribute!r}. {nearest(attribute, names)}")
     return getattr(found, attribute)
+
+
+def _limited(
+    make: Callable[..., gymnasium.Env], max_episode_steps: int, **kwargs: Any
+) -> gymnasium.Env:
+    return gymnasium.wrappers.TimeLimit(make(**kwargs), max_episode_steps)
 
 
 def _make(name: str, make: Callable[..., gymnasium.Env], kwargs: dict[str, Any]) -> gymnasium.Env:

@@ -36,8 +36,9 @@ class DynaMaze(gymnasium.Env[int, int]):
         change_after: number of steps, over the life of the environment, before the change.
 
     Attributes:
-        lifetime_steps: number of steps since the environment was made. Episodes come and go;
-            the vector layer sets it, so that a resumed run finds the maze it left.
+        lifetime_steps: of a maze that changes: number of steps since it was made. Episodes come
+            and go; the vector layer sets it, so that a resumed run finds the maze it left, and
+            an evaluation plays in the maze of its day.
 
     Raises:
         ValueError: a cell is off the grid, start, goal and walls overlap, or a negative time.
@@ -72,7 +73,9 @@ class DynaMaze(gymnasium.Env[int, int]):
         if change_after < 0:
             raise ValueError(f"change_after must be 0 or more steps, got {change_after}")
         self.change_after = change_after
-        self.lifetime_steps = 0
+        self._changes = later_walls is not None
+        if self._changes:
+            self.lifetime_steps = 0
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(
                 f"render_mode must be 'ansi', 'rgb_array' or None, got {render_mode!r}"
@@ -95,7 +98,8 @@ class DynaMaze(gymnasium.Env[int, int]):
         if not self.action_space.contains(action):
             raise ValueError(f"action must be 0 to {len(_MOVES) - 1}, got {action!r}")
         self._agent = self.successor(self._agent, action, self._walls_now())
-        self.lifetime_steps += 1
+        if self._changes:
+            self.lifetime_steps += 1
         at_goal = self._agent == self.goal
         return self._obs(), float(at_goal), at_goal, False, {}
 
@@ -117,7 +121,8 @@ class DynaMaze(gymnasium.Env[int, int]):
         return draw(grid, self.render_mode)
 
     def _walls_now(self) -> frozenset[Cell]:
-        return self.later_walls if self.lifetime_steps >= self.change_after else self.walls
+        changed = self._changes and self.lifetime_steps >= self.change_after
+        return self.later_walls if changed else self.walls
 
     def _obs(self) -> int:
         return self._agent[0] * self.columns + self._agent[1]
@@ -144,7 +149,7 @@ class BlockingMaze(DynaMaze):
     End: terminated at the goal. The book has no time limit; the registered one is 10,000 steps.
     Change: in the first 1,000 steps of the environment's life, however many episodes they make,
     the wall is open on the right: 10 steps to the goal. Then only on the left: 16 steps.
-    A new environment is of age 0, so that an evaluation plays in the first maze.
+    A new environment is of age 0; an evaluation plays in a maze as old as those of training.
     Source: Sutton & Barto, Reinforcement Learning, 2nd ed. (2018), example 8.2 and figure 8.4.
 
     Args:
@@ -172,7 +177,7 @@ class ShortcutMaze(DynaMaze):
     End: terminated at the goal. The book has no time limit; the registered one is 10,000 steps.
     Change: in the first 3,000 steps of the environment's life, however many episodes they make,
     the wall is open on the left: 16 steps to the goal. Then on the right too: 10 steps.
-    A new environment is of age 0, so that an evaluation plays in the first maze.
+    A new environment is of age 0; an evaluation plays in a maze as old as those of training.
     Source: Sutton & Barto, Reinforcement Learning, 2nd ed. (2018), example 8.3 and figure 8.5.
 
     Args:

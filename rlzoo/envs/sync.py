@@ -16,6 +16,11 @@ class SyncEnvs(Envs):
         super().__init__(make, *args)
         self._slots = [Slot(make, self.obs_space, self.action_space) for _ in range(self.num_envs)]
 
+    def open(self) -> None:
+        """Makes the environments now, else they are made at their first reset."""
+        for slot in self._slots:
+            slot.open()
+
     def close(self) -> None:
         """Closes every environment. May be called again."""
         for slot in self._slots:

@@ -7,6 +7,8 @@ its own. Nothing that is not finite gets out, and no transition is made up.
 import functools
 from typing import Any
 
+from rlzoo.envs import base
+from rlzoo.envs.base import MakeEnv, Probe
 from rlzoo.envs.check import check_env
 from rlzoo.envs.making import EnvSource, close_env, env_factory
 from rlzoo.envs.sync import SyncEnvs
@@ -24,9 +26,11 @@ def make_envs(
     *,
     mode: str = "sync",
     env_kwargs: dict[str, Any] | None = None,
+    max_episode_steps: int = 0,
     on_env_error: str = "raise",
     step_timeout: float = 60.0,
     check: bool = True,
+    probe: Probe | None = None,
 ) -> SyncEnvs | AsyncEnvs:
     """Makes N environments that are stepped together.
 
@@ -37,6 +41,7 @@ def make_envs(
             its own, drawn from this one.
         mode: "sync" steps them in this process, "async" each in a process of its own.
         env_kwargs: passed on to the environment.
+        max_episode_steps: where an episode is cut; 0 leaves that to the environment.
         on_env_error: what to do when an environment raises, or returns a reward or an
             observation that is not finite. "raise": stop with that error. "restart": make it
             anew and go on with its next episode, at most 3 times an hour. "drop": go on
@@ -45,6 +50,7 @@ def make_envs(
         step_timeout: seconds that a step or a reset may take in a process of its own before it
             counts as hung and is killed; 0: any time.
         check: run one short episode first to see that the environment keeps to the rules.
+        probe: what others of these environments told (`Envs.probe`): saves making one to ask.
 
     Raises:
         ValueError: an unknown id, a missing package, a space rlzoo does not work with, an
@@ -60,12 +66,19 @@ def make_envs(
         )
     if mode not in _MODES:
         raise ValueError(f"unknown mode {mode!r}. {nearest(mode, _MODES)}")
-    make = env_factory(env, env_kwargs)
-    probe = make()
+    make = env_factory(env, env_kwargs, max_episode_steps)
+    if probe is None:
+        probe = _probe(env, make, check)
+    kind = functools.partial(AsyncEnvs, step_timeout=step_timeout)
+    return (kind if mode == "async" else SyncEnvs)(make, num_envs, seed, on_env_error, probe)
+
+
+def _probe(env: EnvSource, make: MakeEnv, check: bool) -> Probe:
+    """Returns what an environment tells that is made for this, checked and closed."""
+    asked = make()
     try:
-        if check and (problems := check_env(probe, faults=False)):
+        if check and (problems := check_env(asked, faults=False)):
             raise ValueError(f"rlzoo cannot work with {env}: {' '.join(problems)}")
-        kind = functools.partial(AsyncEnvs, step_timeout=step_timeout)
-        return (kind if mode == "async" else SyncEnvs)(make, num_envs, seed, on_env_error, probe)
+        return base.probe(asked)
     finally:
-        close_env(probe)
+        close_env(asked)

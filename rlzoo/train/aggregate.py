@@ -34,10 +34,13 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray) -> tuple[float, flo
 def evaluation_curves(run_dirs: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the steps of evaluations `[P]` and the mean return at each, `[P, runs]` float64.
 
+    Of runs that are not evaluated it is the return in training.
+
     The steps are the first run's. Where those of another differ, as with agents that learn from
     whole episodes, its returns are interpolated linearly.
     """
-    found = [logs.series(run_dir, "eval/return") for run_dir in run_dirs]
+    tag = "eval/return" if logs.series(run_dirs[0], "eval/return").size else "episode/return"
+    found = [logs.series(run_dir, tag) for run_dir in run_dirs]
     steps = found[0][:, 0]
     return steps, np.stack([np.interp(steps, *curve.T) for curve in found], axis=-1)
 

@@ -9,6 +9,7 @@ import dataclasses
 import importlib.resources
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,7 +31,7 @@ from rlzoo.train.plain import (
 )
 from rlzoo.train.wrappers import describe as describe_wrappers
 from rlzoo.train.wrappers import imports, wrapped
-from rlzoo.types import nearest
+from rlzoo.types import EnvSpec, nearest
 
 if TYPE_CHECKING:
     from rlzoo.envs.making import EnvSource
@@ -73,10 +74,13 @@ class RunConfig:
     loop: Literal["auto", "host", "graph"] = "auto"  # auto: graph where the env has a port
     env_kwargs: dict = dataclasses.field(default_factory=dict)  # to the environment; JSON values
     wrappers: tuple = ()  # around each environment: names or {name: ..., ...}, the inmost first
+    max_episode_steps: int = 0  # where episodes are cut; 0: where the environment says
     on_env_error: Literal["raise", "restart", "drop"] = "raise"  # what to do when one fails
     env_step_timeout: float = 60.0  # seconds for a step in an async process; 0: any; 0..86400
     eval_every: int = 5_000  # by default steps / 20, 1,000 to 1,000,000; steps; 0: only at the end
     eval_episodes: int = 20  # episodes in each evaluation; >= 1
+    eval_mode: Literal["greedy", "policy", "explore"] = "greedy"  # by default by agent; how to act
+    eval_env: Literal["separate", "training", "none"] = "separate"  # made for it, or training's
     checkpoint_every: int = 5_000  # by default eval_every; steps; 0: only at the end
     checkpoint_minutes: float = 10.0  # minutes without a checkpoint at most; 0: any
     keep_checkpoints: int = 2  # latest checkpoints kept, beside the best; >= 1
@@ -101,15 +105,28 @@ class RunConfig:
                 f"until_return: {self.until_return:g} can be reached in an evaluation only, and "
                 "eval_every is 0. Expected eval_every above 0."
             )
+        if self.until_return is not None and self.eval_env == "none":
+            raise ValueError(
+                f"until_return: {self.until_return:g} can be reached in an evaluation only, and "
+                "eval_env is none. Expected separate or training."
+            )
         _check_json(self.env_kwargs, "env_kwargs")
         object.__setattr__(self, "wrappers", describe_wrappers(self.wrappers))
         _check_json(self.wrappers, "wrappers")
 
+    @property
+    def env_settings(self) -> dict[str, Any]:
+        """How the environment is made: keyword arguments of `make_env` and its like."""
+        return {"env_kwargs": self.env_kwargs, "max_episode_steps": self.max_episode_steps}
+
+
+WHOLE_EPISODE = 1_000  # steps, where an agent learns from whole ones that have no other end
 
 _RANGES = {
     "steps": (1, 10**15),
     "seed": (0, 2**62 - 1),
     "num_envs": (1, 2**16),
+    "max_episode_steps": (0, 2**31 - 1),
     "eval_every": (0, 10**15),
     "eval_episodes": (1, 10**6),
     "checkpoint_every": (0, 10**15),
@@ -148,6 +165,9 @@ def resolve(
     loop: str | None = None,
     until_return: float | None = None,
     wrappers: Iterable[Any] | None = None,
+    max_episode_steps: int | None = None,
+    eval_mode: str | None = None,
+    eval_env: str | None = None,
     exploration: Any = None,
     torso: Any = None,
     torso_from: str | Path | None = None,
@@ -172,6 +192,9 @@ def resolve(
         loop: "auto", "host" or "graph".
         until_return: stop when an evaluation's mean return reaches it.
         wrappers: around each environment: names, `{"name": ...}` mappings, classes.
+        max_episode_steps: where an episode is cut; 0 leaves that to the environment.
+        eval_mode: "greedy", "policy" or "explore".
+        eval_env: "separate", "training" or "none".
         exploration: a name, a `{"name": ...}` mapping, or a strategy.
         torso: a name, a `{"name": ...}` mapping, or a Keras layer.
         torso_from: the folder of a run whose torso to start from.
@@ -209,6 +232,9 @@ def resolve(
         "loop": loop,
         "until_return": until_return,
         "wrappers": None if wrappers is None else describe_wrappers(wrappers),
+        "max_episode_steps": max_episode_steps,
+        "eval_mode": eval_mode,
+        "eval_env": eval_env,
         "exploration": None if exploration is None else _choice(exploration, "exploration"),
         "torso": None if torso is None else _choice(torso, "torso"),
     }
@@ -230,14 +256,26 @@ def resolve(
     layers += [_assign(key, value) for key, value in assignments(overrides, hyperparameters)]
     merged: dict[str, Any] = {}
     for layer in layers:
-        merged = merge(merged, layer)
+        merged = merge(merged, layer if callable(env) else _with_limit(layer))
     config = RunConfig(**{**merged, "agent": agent, "env": name})
     where = wrapped(name if env is None else env, config.wrappers if wrappers is None else wrappers)
-    cls = agent_class(agent, where, config.env_kwargs)
+    cls, spec = _probe(config, where)
+    if getattr(cls, "whole_episodes", False) and spec.max_episode_steps is None:
+        config = dataclasses.replace(config, max_episode_steps=WHOLE_EPISODE)
+        warnings.warn(
+            f"{config.env} states no time limit, and {agent} learns from whole episodes: they are "
+            f"cut after {WHOLE_EPISODE:,} steps. Choose another limit with --max-episode-steps N.",
+            stacklevel=2,
+        )
     eval_every = merged.get("eval_every", min(max(1_000, config.steps // 20), 1_000_000))
     config = dataclasses.replace(
         config,
         num_envs=merged.get("num_envs", getattr(cls.Config, "num_envs", 1)),
+        # Where different states look the same, the best policy draws its actions; the most
+        # probable ones are another policy, which nothing has trained.
+        eval_mode=merged.get(
+            "eval_mode", "policy" if getattr(cls, "policy_scores", False) else "greedy"
+        ),
         eval_every=eval_every,
         checkpoint_every=merged.get("checkpoint_every", eval_every),
         log_every=merged.get("log_every", min(max(1_000, config.steps // 1_000), 100_000)),
@@ -253,7 +291,7 @@ def complete(config: RunConfig, env: "EnvSource", cls: Any = None) -> RunConfig:
         env: the environment's id, or what makes it, its wrappers around it.
         cls: the agent's class, where it is known already.
     """
-    cls = cls or agent_class(config.agent, env, config.env_kwargs)
+    cls = cls or _probe(config, env)[0]
     decided = cls.Config(**fill(cls.Config, config.agent_params, also=_OPTIONS))
     params = describe(vars(decided))
     # Which torso and strategy an agent takes by default, and how many environments, are
@@ -317,16 +355,17 @@ def _pretrained(run: str | Path, torso: Any) -> tuple[dict[str, Any], str]:
     )
 
 
-def agent_class(agent: str, env: "EnvSource", env_kwargs: dict | None = None) -> Any:
-    """Returns the class that learns as `agent` on the kind of observations that `env` has."""
+def _probe(config: RunConfig, env: "EnvSource") -> tuple[Any, EnvSpec]:
+    """Returns the class that learns on the kind of observations that `env` has, and its spec."""
+    agent = config.agent
     if agent not in AGENTS:
         raise ValueError(f"Unknown agent {agent!r}. {nearest(agent, [*AGENTS, *BRIDGED])}")
     from rlzoo import agents
     from rlzoo.envs import make_envs
 
-    probe = make_envs(env, 1, 0, env_kwargs=env_kwargs or {})
+    probe = make_envs(env, 1, 0, **config.env_settings)
     probe.close()
-    return agents.agent_class(agent, probe.spec)
+    return agents.agent_class(config.agent, probe.spec), probe.spec
 
 
 def _loop(config: RunConfig, env: "EnvSource", known: tuple[str, ...]) -> str:
@@ -343,14 +382,20 @@ def _loop(config: RunConfig, env: "EnvSource", known: tuple[str, ...]) -> str:
         )
     if config.loop == "host" or "graph" not in known:
         return "host"
-    if config.loop == "auto" and (config.vector == "async" or not isinstance(env, str)):
+    in_envs = config.eval_env == "training"
+    if config.loop == "auto" and (config.vector == "async" or in_envs or not isinstance(env, str)):
         return "host"
     if config.vector == "async":
         raise ValueError(
             "vector: 'async' steps environments in processes, which the graph loop has none of: "
             "use --loop host, or --set vector=sync."
         )
-    original = make_env(env, config.env_kwargs)
+    if in_envs:
+        raise ValueError(
+            "eval_env: 'training' evaluates in the environments that the host loop trains in, "
+            "and the graph loop has none: use --loop host, or eval_env separate or none."
+        )
+    original = make_env(env, **config.env_settings)
     try:
         make_port(original)
     except ValueError:
@@ -540,6 +585,15 @@ def _assign(key: str, value: Any) -> dict[str, Any]:
     for part in reversed(path):
         value = {part: value}
     return {_SECTIONS[head]: value}
+
+
+def _with_limit(layer: dict[str, Any]) -> dict[str, Any]:
+    """Returns the layer with a time limit for `gymnasium.make` as the setting that it is."""
+    kwargs = dict(layer.get("env_kwargs", {}))
+    limit = kwargs.pop("max_episode_steps", None)
+    if not isinstance(limit, int) or limit < 1:  # -1 is Gymnasium's way to have none
+        return layer
+    return {**layer, "env_kwargs": kwargs, "max_episode_steps": limit}
 
 
 def _presets() -> dict[str, dict[str, dict[str, Any]]]:

@@ -152,6 +152,10 @@ class GraphLoop:
         """Environment steps that the agent has learned from."""
         return int(self.state.loop.agent.step)
 
+    def lifetime_steps(self) -> list[int]:
+        """Returns the age of each environment, where they change over their life; else []."""
+        return self.envs.lifetime_steps(self.state.envs)
+
     def get_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Returns all that a checkpoint needs to go on from here: arrays, and plain values."""
         self._follow()

@@ -1,7 +1,8 @@
 """The host loop: steps Gymnasium environments in Python, learns in compiled TensorFlow."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,7 @@ class HostLoop:
         self._chunk = packing.views(self._data)
         self._actor = self._make_actor()
         self._compiled = False  # done when first needed
+        self._lent: dict[str, Any] | None = None  # the environments' state while others use them
 
     def _follow(self) -> None:
         """Takes up `agent.exploration` where it is another than before.
@@ -199,6 +201,8 @@ class HostLoop:
             action, log_prob = self._choose(t)
             step = envs.step(action, active)
             last = step.terminated | step.truncated
+            if active is not None and t + 1 == self.agent.chunk_length:
+                last |= active  # an episode that goes on past the limit its environment states
             taken = ~envs.lost if active is None else active & ~envs.lost
             chunk.obs[t] = self.obs
             chunk.action[t] = action
@@ -248,13 +252,39 @@ class HostLoop:
         """Environment steps that the agent has learned from."""
         return int(self.state.agent.step)
 
+    def lifetime_steps(self) -> list[int]:
+        """Returns the age of each environment, where they change over their life; else []."""
+        return self.envs.lifetime_steps
+
+    @contextlib.contextmanager
+    def lend_envs(self) -> Iterator[None]:
+        """Leaves the environments to others; then they go back to where they were, by replay.
+
+        If the others end in an error, they stay; `get_state` tells of where they were.
+        """
+        seed = self.envs.seed
+        self._lent = self.envs.get_state()
+        yield
+        self.envs.begin(seed)
+        self._replay(self._lent, self.obs)
+        self._lent = None
+
+    def _replay(
+        self,
+        state: dict[str, Any],
+        expected_obs: Any,
+        on_step: Callable[[int], None] = lambda t: None,
+    ) -> None:
+        obs = self.envs.set_state(state, expected_obs, on_step)
+        self.obs = None if self.agent.whole_episodes else obs
+
     def get_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Returns all that a checkpoint needs to go on from here: arrays, and plain values."""
         self._follow()
         self._prepare_actor()
         arrays = {f"state/{i}": tensor.numpy() for i, tensor in enumerate(self._tensors)}
         arrays |= {name: value.numpy() for name, value in self.agent.variables().items()}
-        envs = self.envs.get_state()
+        envs = dict(self._lent or self.envs.get_state())
         actions = envs.pop("actions")
         envs["lengths"] = [len(row) for row in actions]
         shape, dtype = self._actions_field(sum(envs["lengths"]))
@@ -311,5 +341,4 @@ class HostLoop:
         self.first = arrays["loop/first"].copy()
         if self._actor is not None:
             self._actor.unpack(arrays["loop/actor"])
-        obs = self.envs.set_state(envs, arrays.get("loop/obs"), on_step)
-        self.obs = None if self.agent.whole_episodes else obs
+        self._replay(envs, arrays.get("loop/obs"), on_step)

@@ -27,6 +27,7 @@ class Progress:
     best: float | None  # mean return of the best evaluation
     evaluated: int | None = None  # step of the last evaluation; rlzoo 0.1.0 did not say
     solved_at: int | None = None  # the step whose evaluation reached `until_return`
+    lifetime_steps: tuple[int, ...] = ()  # the age of environments that change over their life
     means: dict = dataclasses.field(default_factory=dict)  # tag -> (sum, weight), not yet logged
     envs: dict = dataclasses.field(default_factory=dict)  # of the host loop
     pending: tuple[float, ...] = ()  # of the graph loop
@@ -39,6 +40,8 @@ class Progress:
             _check_range("loop.evaluated", self.evaluated, self.step)
         if self.solved_at is not None:
             _check_range("loop.solved_at", self.solved_at, self.step)
+        for age in self.lifetime_steps:
+            _check_range("loop.lifetime_steps", age)
         for tag, pair in self.means.items():
             fill(_Mean, _pair(f"loop.means.{tag}", pair), f"loop.means.{tag}.")
         if "lengths" in self.envs:

@@ -1,8 +1,10 @@
 """A trained agent that acts: loading, evaluating and recording the best agent of a run."""
 
+import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -10,9 +12,12 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent
 from rlzoo.envs import make_envs
-from rlzoo.envs.base import env_action
+from rlzoo.envs.base import Envs, env_action
 from rlzoo.exploration import Exploration
+from rlzoo.train import checkpoint
 from rlzoo.train import evaluate as evaluation
+from rlzoo.train import meta as metas
+from rlzoo.train import record as film
 from rlzoo.train.build import (
     FINAL,
     Source,
@@ -39,13 +44,21 @@ class Policy:
         spec: the environment it was trained on.
     """
 
-    def __init__(self, agent: Agent, action_space: Any, first_obs: int):
+    def __init__(
+        self,
+        agent: Agent,
+        action_space: Any,
+        first_obs: int,
+        eval_mode: evaluation.Mode = "greedy",
+    ):
         self.agent = agent
         self.network = agent.network
         self.spec: EnvSpec = agent.spec
         self._env_action = env_action(action_space)
         self._first_obs = first_obs
+        self._actor, self._draws = evaluation.actor(agent, eval_mode)
         self._act: dict[int, Compiled] = {}
+        self._acts = 0  # how often it has acted
         self.reset()
 
     def __repr__(self) -> str:
@@ -65,7 +78,7 @@ class Policy:
         self._tensors: list[tf.Tensor] = []
 
     def predict(self, obs: Any) -> Any:
-        """Returns the greedy action, as the environment counts actions.
+        """Returns what to do, as the environment counts actions.
 
         Args:
             obs: one observation as the environment gives it, or a batch [B, ...]. A recurrent
@@ -88,11 +101,14 @@ class Policy:
         batch = (obs[None] if obs.ndim == len(shape) else obs) - self._first_obs
         count = len(batch)
         if count not in self._act:
-            self._act[count] = compile_act(self.agent, count, 0, explore=False)
+            self._act[count] = compile_act(self._actor, count, 0, explore=self._draws)
         first = tf.fill([count], count != self._count)
         if count != self._count:
             self._count = count
-            self._tensors = tf.nest.flatten(initial_state(self.agent, count))
+            state = initial_state(self._actor, count)
+            acts = tf.constant(self._acts, tf.int64)  # another draw in each episode
+            self._tensors = tf.nest.flatten(state._replace(acts=acts))
+        self._acts += 1
         batch = tf.constant(batch.astype(self.spec.obs_dtype))
         action, _, *self._tensors = self._act[count](*self._tensors, batch, first)
         action = action.numpy()
@@ -110,18 +126,24 @@ def load(
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
     wrappers: Sequence[Any] | None = None,
+    eval_mode: str | None = None,
     last: bool = False,
 ) -> Policy:
     """Returns the best agent of a run (or the last one), ready to `predict`.
 
-    The other arguments are those of `resume`.
+    Args:
+        run_dir: the folder of the run.
+        env: as in `resume`.
+        torso: as in `resume`.
+        exploration: as in `resume`.
+        wrappers: as in `resume`.
+        eval_mode: how it acts, as for `rlzoo.train`; by default as the run was evaluated.
+        last: take the newest checkpoint, not the best.
     """
-    agent, config, source = _load_agent(
-        run_path(run_dir), Source(env, torso, exploration, wrappers), last
-    )
-    probe = make_envs(environment(config, source), 1, 0, env_kwargs=config.env_kwargs, check=False)
-    probe.close()
-    return Policy(agent, probe.action_space, int(getattr(probe.obs_space, "start", 0)))
+    source = Source(env, torso, exploration, wrappers)
+    agent, config, envs, _ = _load(run_path(run_dir), source, last=last, eval_mode=eval_mode)
+    first_obs = int(getattr(envs.obs_space, "start", 0))
+    return Policy(agent, envs.action_space, first_obs, config.eval_mode)
 
 
 @entry()
@@ -134,9 +156,13 @@ def evaluate(
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
     wrappers: Sequence[Any] | None = None,
+    max_episode_steps: int | None = None,
+    eval_mode: str | None = None,
     last: bool = False,
 ) -> evaluation.Evaluation:
-    """Plays greedy episodes with the best agent of a run (or the last one).
+    """Plays episodes with the best agent of a run (or the last one).
+
+    An environment that changes over its life is as old as training has left it.
 
     Args:
         run_dir: the folder of the run.
@@ -146,17 +172,23 @@ def evaluate(
         torso: as in `resume`.
         exploration: as in `resume`.
         wrappers: as in `resume`.
+        max_episode_steps: where an episode is cut; by default where it was in the run.
+        eval_mode: how it acts, as for `rlzoo.train`; by default as the run was evaluated.
         last: take the newest checkpoint, not the best.
     """
-    agent, config, source = _load_agent(
-        run_path(run_dir), Source(env, torso, exploration, wrappers), last
+    episodes = typed(episodes, int, "episodes")
+    agent, config, envs, lifetime_steps = _load(
+        run_path(run_dir),
+        Source(env, torso, exploration, wrappers),
+        episodes=episodes,
+        last=last,
+        max_episode_steps=max_episode_steps,
+        eval_mode=eval_mode,
     )
     chosen: int = stream(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
-    episodes = typed(episodes, int, "episodes")
-    evaluator = evaluation.Evaluator(
-        agent, environment(config, source), config.env_kwargs, episodes
-    )
-    return evaluator.run(chosen)
+    with contextlib.closing(envs):
+        evaluator = evaluation.Evaluator(agent, envs, episodes, config.eval_mode)
+        return evaluator.run(chosen, lifetime_steps)
 
 
 @entry()
@@ -169,21 +201,41 @@ def record(
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
     wrappers: Sequence[Any] | None = None,
+    max_episode_steps: int | None = None,
+    eval_mode: str | None = None,
 ) -> evaluation.Evaluation:
-    """Writes a greedy episode of the best agent to a .gif or .mp4 file; returns its outcome."""
-    agent, config, source = _load_agent(
-        run_path(run_dir), Source(env, torso, exploration, wrappers), False
+    """Writes an episode of the best agent to a .gif or .mp4 file; returns its outcome.
+
+    The other arguments are those of `evaluate`.
+    """
+    source = Source(env, torso, exploration, wrappers)
+    agent, config, _, lifetime_steps = _load(
+        run_path(run_dir), source, max_episode_steps=max_episode_steps, eval_mode=eval_mode
     )
     chosen: int = stream(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
     where = environment(config, source)
-    return evaluation.record(agent, where, config.env_kwargs, Path(path), chosen)
+    settings = config.env_settings
+    return film.record(agent, where, settings, Path(path), chosen, config.eval_mode, lifetime_steps)
 
 
-def _load_agent(run_dir: Path, source: Source, last: bool) -> tuple[Agent, RunConfig, Source]:
+class _Loaded(NamedTuple):
+    """What a run left, ready to act."""
+
+    agent: Agent
+    config: RunConfig
+    envs: Envs  # none of which is made before its first reset
+    lifetime_steps: list[int]  # how old training left those that change over their life
+
+
+def _load(
+    run_dir: Path, source: Source, *, episodes: int = 1, last: bool = False, **settings: Any
+) -> _Loaded:
+    """Loads the best agent, or the last one; `settings` that are not None replace the run's."""
     config = load_run(run_dir, env=source.env, wrappers=source.wrappers)
-    env = environment(config, source)
-    envs = make_envs(env, 1, 0, env_kwargs=config.env_kwargs, check=False)
-    envs.close()
+    given = {name: value for name, value in settings.items() if value is not None}
+    config = dataclasses.replace(config, **given)
+    num_envs = evaluation.num_envs(config, episodes)
+    envs = make_envs(environment(config, source), num_envs, 0, check=False, **config.env_settings)
     agent = build_agent(config, envs.spec, source)
     variables = {k: v for k, v in agent.variables().items() if k.startswith("network/")}
     template = template_of(variables)
@@ -197,4 +249,10 @@ def _load_agent(run_dir: Path, source: Source, last: bool) -> tuple[Agent, RunCo
         any_limit=True,
     )
     assign(variables, arrays)
-    return agent, config, source
+    return _Loaded(agent, config, envs, _lifetime_steps(run_dir) if envs.probe.changes else [])
+
+
+def _lifetime_steps(run_dir: Path) -> list[int]:
+    """Returns how old training left the environments; [] if nothing says so."""
+    _, meta, _ = checkpoint.load(run_dir / "checkpoints", only="state/")
+    return list(metas.read(metas.Progress, meta.get("loop"), "loop").lifetime_steps)

@@ -58,7 +58,7 @@ class Run:
         )
 
     def evaluate(self, episodes: int = 20, seed: int | None = None) -> Evaluation:
-        """Plays greedy episodes with the best agent, on environments of their own."""
+        """Plays episodes with the best agent, on environments of their own."""
         return evaluate(self.dir, episodes=episodes, seed=seed, **self._source._asdict())
 
     @entry()
@@ -95,6 +95,9 @@ def train(
     run_dir: str | Path | None = None,
     loop: str | None = None,
     vector: str | None = None,
+    max_episode_steps: int | None = None,
+    eval_mode: str | None = None,
+    eval_env: str | None = None,
     preset: bool = True,
     torso_from: str | Path | None = None,
     freeze: bool = False,
@@ -125,6 +128,13 @@ def train(
         run_dir: the folder for results; by default runs/<env>/<agent>/<date-time>-s<seed>.
         loop: "auto", "host" or "graph".
         vector: "sync" or "async": environments in this process or in processes of their own.
+        max_episode_steps: where an episode is cut, in training and evaluation; by default as the
+            environment says.
+        eval_mode: how the agent acts in evaluation, by which the best one is chosen: "greedy", by
+            the best action; "policy", by drawing from the policy of an agent that learns one, as
+            reinforce does (its default); "explore", the same with 1 action in 20 random.
+        eval_env: where: "separate", in environments made for that; "training", in those that it
+            trains in, whose episodes go on afterwards; "none", nowhere: then the last is the best.
         preset: whether to start from the preset.
         torso_from: the folder of a run (of `rlzoo pretrain`, or another agent's) whose torso to
             start from. With torso="lstm" (or "gru", "rnn") one that is not recurrent becomes the
@@ -162,6 +172,9 @@ def train(
         loop=loop,
         until_return=until_return,
         wrappers=wrappers,
+        max_episode_steps=max_episode_steps,
+        eval_mode=eval_mode,
+        eval_env=eval_env,
         exploration=exploration,
         torso=torso,
         torso_from=torso_from,

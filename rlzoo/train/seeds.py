@@ -170,7 +170,7 @@ def _check(config: RunConfig, env: str | None, wrappers: Sequence[Any] | None) -
                 "seed trains in another. Give it by name, or call rlzoo.train once for each seed."
             )
     from_yaml(to_yaml(config), env=env, wrappers=wrappers)
-    probe = make_envs(environment(config, Source()), 1, 0, env_kwargs=config.env_kwargs)
+    probe = make_envs(environment(config, Source()), 1, 0, **config.env_settings)
     probe.close()
     build_agent(config, probe.spec, Source())
 

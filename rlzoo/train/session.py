@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rlzoo import networks
 from rlzoo.agents import Agent
 from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
+from rlzoo.envs.making import RAISED
 from rlzoo.envs.ports import PortedEnvs, make_ported_envs
 from rlzoo.exploration import Exploration
 from rlzoo.train import checkpoint, curves, hparams, logs
@@ -55,6 +56,7 @@ _RESULTS = {  # in the HParams tab: names, and where they are in the summary
 _CALL_SECONDS = 1.0  # of the graph loop at most, so that signals are heard and progress is shown
 _LONG_REPLAY = 1_000  # steps of the environments; more are told of
 _TELL_SECONDS = 5.0
+_LAST_ROWS = 10  # of the log: the training that stands for evaluations where there are none
 
 
 class Interrupted(Exception):
@@ -98,18 +100,20 @@ class Session:
         with contextlib.ExitStack() as opened:  # closed at once if the rest fails
             envs: Envs | PortedEnvs
             if config.loop == "graph":
-                envs = make_ported_envs(self.env, config.num_envs, config.env_kwargs)
+                envs = make_ported_envs(self.env, config.num_envs, **config.env_settings)
             else:
                 envs = make_envs(
                     self.env,
                     config.num_envs,
                     config.seed,
                     mode=config.vector,
-                    env_kwargs=config.env_kwargs,
                     on_env_error=config.on_env_error,
                     step_timeout=config.env_step_timeout,
+                    **config.env_settings,
                 )
                 opened.callback(envs.close)
+                with contextlib.suppress(*RAISED):  # said at the first reset
+                    envs.open()
             fresh = not checkpoint.checkpoints(run_dir / "checkpoints")
             self.agent = build_agent(config, envs.spec, source, fresh=fresh)
             self.loop: HostLoop | GraphLoop
@@ -137,9 +141,12 @@ class Session:
             )
             if note:
                 self.log.message(note)
-            self.evaluator = evaluation.Evaluator(
-                self.agent, self.env, config.env_kwargs, config.eval_episodes
-            )
+            self.evaluator = None
+            if evaluated_in := self._evaluation_envs(envs):
+                opened.callback(evaluated_in.close)
+                self.evaluator = evaluation.Evaluator(
+                    self.agent, evaluated_in, config.eval_episodes, config.eval_mode
+                )
             if found is not None:
                 self._restore(*found)
             self.close = opened.pop_all().close
@@ -204,6 +211,32 @@ class Session:
         """Returns what ends the run before its last step: a callback's name or the return."""
         return self.callbacks.stopped_by or ("until_return" if self.solved_at is not None else None)
 
+    def _evaluation_envs(self, envs: Envs | PortedEnvs) -> Envs | None:
+        """Returns the environments to evaluate in, those of training where no others can be had."""
+        config, made = self.config, None
+        if config.eval_env == "separate":
+            count = evaluation.num_envs(config, config.eval_episodes)
+            known = envs.probe if isinstance(envs, Envs) else None
+            made = make_envs(self.env, count, 0, check=False, probe=known, **config.env_settings)
+            try:
+                made.open()
+            except RAISED as error:
+                made.close()
+                if not isinstance(envs, Envs):
+                    raise
+                made = None
+                self.config = dataclasses.replace(config, eval_env="training")
+                self.log.message(
+                    f"No environment can be made beside those in training ({error!r}): evaluating "
+                    "in these. Choose that with --eval-env training, or --eval-env none."
+                )
+        if self.config.eval_env == "training" and isinstance(envs, Envs):
+            made = envs
+        where = f"in {made.num_envs} others" if made else "nowhere: the last agent is the best"
+        where = "in the same" if made is envs else where
+        self.log.message(f"Environments: {config.num_envs} to train in; evaluating {where}.")
+        return made
+
     def _compile(self) -> None:
         started = time.perf_counter()
         self.loop.compile()
@@ -230,7 +263,18 @@ class Session:
         self._save()  # the checkpoint before holds the state of another strategy
 
     def _evaluate(self) -> None:
-        result = self.evaluator.run(stream(self.config.seed, EVAL), self._check_stop)
+        if (evaluator := self.evaluator) is None:
+            return
+        seed = stream(self.config.seed, EVAL)
+        try:
+            result = self._play(evaluator, seed, self._break_off)
+            if self.loop.lifetime_steps() and self.best > -np.inf:
+                # What the best was judged in is gone: how good is it now?
+                best, _ = self._read_best()
+                self.best = self._play(evaluator, seed, self._break_off, best).mean_return
+        except _BrokenOff:
+            self._check_stop()
+            raise
         if self.evaluated < self.step:  # else it is done again, for the best agent's sake
             self.log.evaluation(self.step, result.mean_return, result.std_return, result.episodes)
         self.evaluated = self.step
@@ -243,6 +287,28 @@ class Session:
             network = {name: value.numpy() for name, value in self._network().items()}
             self._write_checkpoint(network, {}, best=True)
         self.callbacks.call("on_evaluation", self.step, result, is_best)
+
+    def _play(
+        self,
+        evaluator: evaluation.Evaluator,
+        seed: int,
+        on_step: Callable[[], None],
+        weights: Mapping[str, np.ndarray] | None = None,
+    ) -> evaluation.Evaluation:
+        """Plays the episodes of a seed with the agent as it is, or with other weights."""
+        if weights is not None:
+            network = self._network()
+            own = {name: variable.numpy() for name, variable in network.items()}
+            assign(network, weights)
+            try:
+                return self._play(evaluator, seed, on_step)
+            finally:
+                assign(network, own)
+        lent: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if self.config.eval_env == "training" and isinstance(self.loop, HostLoop):
+            lent = self.loop.lend_envs()
+        with lent:
+            return evaluator.run(seed, self.loop.lifetime_steps(), on_step)
 
     def _save(self) -> None:
         arrays, state = self.loop.get_state()
@@ -257,6 +323,7 @@ class Session:
             "loop": {
                 **state,
                 "step": self.step,
+                "lifetime_steps": self.loop.lifetime_steps(),
                 "best": None if np.isinf(self.best) else self.best,
                 "evaluated": max(self.evaluated, 0),
                 "solved_at": self.solved_at,
@@ -364,14 +431,7 @@ class Session:
         """Evaluates the last and the best agent on fresh seeds; writes summary and curve."""
         self.seconds += time.perf_counter() - self._started
         self._started = time.perf_counter()
-        fresh = stream(self.config.seed, FINAL)
-        last = self.evaluator.run(fresh, self._leave_at_once)
-        variables = self._network()
-        last_weights = {name: value.numpy() for name, value in variables.items()}
-        best_weights, path = self._read_best()
-        assign(variables, best_weights)
-        best = self.evaluator.run(fresh, self._leave_at_once)
-        assign(variables, last_weights)
+        outcome = self._outcome()
         summary = {
             "run_dir": str(self.run_dir),
             "agent": self.config.agent,
@@ -383,6 +443,38 @@ class Session:
             "solved_at": self.solved_at,
             "seconds": round(self.seconds, 3),
             "steps_per_second": round(self.step / self.seconds, 1),
+            **outcome,
+        }
+        known = {name: summary[key] for name, key in _RESULTS.items()}
+        results = {name: value for name, value in known.items() if value is not None}
+        name = f"{self.config.agent} on {self.config.env}"
+        matters = settings(dataclasses.asdict(self.config))
+        hparams.write(self.run_dir, name, matters, results, self.step)
+        self.log.close()
+        logs.write_summary(self.run_dir, summary)
+        curves.draw_returns(self.run_dir)
+        return summary
+
+    def _outcome(self) -> dict[str, Any]:
+        """Returns how good the best and the last agent are, as the summary has it."""
+        if (evaluator := self.evaluator) is None:  # what is known is how training went
+            returns = logs.series(self.run_dir, "episode/return")[-_LAST_ROWS:, 1]
+            mean = float(returns.mean()) if returns.size else None
+            return {
+                "episodes": 0,
+                "mean_return": mean,
+                "std_return": None,
+                "best_step": self.step,
+                "last_mean_return": mean,
+                "last_std_return": None,
+                "area": logs.mean_height(logs.series(self.run_dir, "episode/return")),
+                "versions": checkpoint.versions(),
+            }
+        seed = stream(self.config.seed, FINAL)
+        last = self._play(evaluator, seed, self._leave_at_once)
+        weights, path = self._read_best()
+        best = self._play(evaluator, seed, self._leave_at_once, weights)
+        return {
             "episodes": best.episodes,
             "mean_return": best.mean_return,
             "std_return": best.std_return,
@@ -392,18 +484,18 @@ class Session:
             "area": logs.mean_height(logs.series(self.run_dir, "eval/return")),
             "versions": checkpoint.versions(),
         }
-        results = {name: summary[key] for name, key in _RESULTS.items()}
-        name = f"{self.config.agent} on {self.config.env}"
-        matters = settings(dataclasses.asdict(self.config))
-        hparams.write(self.run_dir, name, matters, results, self.step)
-        self.log.close()
-        logs.write_summary(self.run_dir, summary)
-        curves.draw_returns(self.run_dir)
-        return summary
+
+    def _break_off(self) -> None:
+        if self._stop.signal:
+            raise _BrokenOff
 
     def _leave_at_once(self) -> None:
         if self._stop.signal:
             raise Interrupted(self.run_dir, "in the last evaluation", self._stop.signal)
+
+
+class _BrokenOff(Exception):
+    """A signal has ended an evaluation; the run is saved when all is as it was before."""
 
 
 class Ended(KeyboardInterrupt):

@@ -10,6 +10,7 @@ Each case writes docs/results/deep_sea.json as it comes; the page is drawn anew 
 import json
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
+from rlzoo.envs import make_envs
 from rlzoo.envs.ports import make_ported_envs
 from rlzoo.train.build import Source, build_agent
 from rlzoo.train.config import resolve
@@ -87,7 +89,7 @@ def dive(strategy: dict, learner: str, size: int, seed: int) -> dict:
         exploration=strategy,
         overrides={"env.size": size, **hyperparameters},
     )
-    envs = make_ported_envs(config.env, config.num_envs, config.env_kwargs)
+    envs = make_ported_envs(config.env, config.num_envs, **config.env_settings)
     agent = build_agent(config, envs.spec, Source())
     loop = GraphLoop(agent, envs, seed)
     episodes = good = 0
@@ -99,7 +101,8 @@ def dive(strategy: dict, learner: str, size: int, seed: int) -> dict:
             first_found = episodes
         if episodes - good < BAD_SHARE * episodes:
             solved_at = episodes
-    greedy = Evaluator(agent, config.env, config.env_kwargs, 1).run(seed).mean_return
+    with closing(make_envs(config.env, 1, seed, check=False, **config.env_settings)) as evaluated:
+        greedy = Evaluator(agent, evaluated, 1).run(seed).mean_return
     return {
         "size": size,
         "seed": seed,

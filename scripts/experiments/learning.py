@@ -81,7 +81,7 @@ def maze(planning_steps: int, epsilon: object = 0.1, loop: str = "host", num_epi
         config = TabularDynaQ.Config(planning_steps=planning_steps)
         strategy = make_exploration({"name": "epsilon_greedy", "epsilon": epsilon})
         agent = TabularDynaQ(make_ported_envs(name, 1).spec, config, strategy, None, seed)
-        evaluator = Evaluator(agent, name, {"max_episode_steps": 100}, 1)
+        evaluator = Evaluator(agent, make_envs(name, 1, seed, max_episode_steps=100), 1)
         lengths, greedy = [], []
         for report in (graph_steps if loop == "graph" else host_steps)(agent, name, seed):
             for episodes in report.episodes:  # one at most

@@ -432,7 +432,7 @@ def test_steps_are_counted_where_they_are_valid():
 
 
 def test_an_environment_without_a_time_limit_is_refused_with_what_to_do():
-    with pytest.raises(ValueError, match=r"needs a time limit.*env.max_episode_steps=1000"):
+    with pytest.raises(ValueError, match=r"needs a time limit.*--max-episode-steps 1000"):
         make_agent("reinforce", BOX._replace(max_episode_steps=None))
 
 

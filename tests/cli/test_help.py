@@ -14,6 +14,7 @@ from rlzoo.envs import make_env
 from rlzoo.train.config import RunConfig, Transfer
 from rlzoo.train.plain import load_yaml
 
+_MADE = ("eval_every", "eval_mode", "checkpoint_every", "log_every", "num_envs")
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 NAMES = [name for name in help.names() if name not in tables.BRIDGED]
 
@@ -57,8 +58,8 @@ def test_every_setting_is_listed_with_its_default_and_a_meaning(name):
         for setting in settings:
             assert setting.meaning, f"{name} {setting.name}: a comment says what it means"
             default = known[setting.name]
-            if setting.name in ("eval_every", "checkpoint_every", "log_every", "num_envs"):
-                continue  # made of other options
+            if setting.name in _MADE:
+                continue  # made of other options, or by the agent
             if setting.default == "":
                 assert default in (inspect.Parameter.empty, dataclasses.MISSING)
                 continue

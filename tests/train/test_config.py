@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import rlzoo
+from rlzoo.agents import DQN
 from rlzoo.exploration import Exploration, Softmax
 from rlzoo.ops.schedules import Linear
 from rlzoo.train import config
@@ -27,8 +28,7 @@ def flat(**changes):
 
 def test_defaults_are_complete():
     run = resolve("dqn", "CartPole-v1", preset=False)
-    Config = config.agent_class("dqn", "CartPole-v1").Config
-    defaults = dataclasses.asdict(Config())
+    defaults = dataclasses.asdict(DQN.Config())
     assert run.exploration["name"] == defaults.pop("exploration")
     assert run.torso["name"] == defaults.pop("torso")
     assert run.agent_params == defaults

@@ -28,7 +28,7 @@ def test_it_leaves_training_as_it_was_and_depends_on_its_seed_alone():
     envs = make_envs("CartPole-v1", 2, 1)
     agent = make_agent("dqn", envs.spec)
     loop = HostLoop(agent, envs, 1)
-    evaluator = Evaluator(agent, "CartPole-v1", {}, 5)
+    evaluator = Evaluator(agent, make_envs("CartPole-v1", 5, 0), 5)
     for _ in range(10):
         loop.run_chunk()
     arrays, meta = loop.get_state()
@@ -42,7 +42,7 @@ def test_it_leaves_training_as_it_was_and_depends_on_its_seed_alone():
 
     other = evaluator.run(8)
     assert evaluator.run(7) == first and other.returns != first.returns
-    assert Evaluator(agent, "CartPole-v1", {}, 5).run(7) == first
+    assert Evaluator(agent, make_envs("CartPole-v1", 5, 0), 5).run(7) == first
     for _ in range(40):
         loop.run_chunk()
     assert evaluator.run(7) != first  # it sees what was learned
@@ -92,9 +92,8 @@ def test_the_final_seeds_took_no_part_in_training_or_choosing(tmp_path):
 @pytest.mark.parametrize("episodes", [1, 3, 25])
 def test_returns_and_lengths_of_a_known_environment(episodes):
     env = partial(ChainEnv, time_limit=7, end="truncate")
-    envs = make_envs(env, 1, 0)
-    envs.close()
-    result = Evaluator(make_agent("dqn", envs.spec), env, {}, episodes).run(0)
+    envs = make_envs(env, min(episodes, 20), 0)
+    result = Evaluator(make_agent("dqn", envs.spec), envs, episodes).run(0)
     assert result.returns == [7.0] * episodes and result.lengths == [7] * episodes
     assert result.episodes == episodes
     assert (result.mean_return, result.std_return) == (7.0, 0.0)
@@ -102,19 +101,17 @@ def test_returns_and_lengths_of_a_known_environment(episodes):
 
 def test_an_episode_without_end_is_cut_with_a_warning():
     env = partial(ChainEnv, time_limit=10**9)
-    envs = make_envs(env, 1, 0)
-    envs.close()
-    with pytest.warns(UserWarning, match="no time limit.*--set env.max_episode_steps"):
-        result = Evaluator(make_agent("dqn", envs.spec), env, {}, 2).run(0)
+    envs = make_envs(env, 2, 0)
+    with pytest.warns(UserWarning, match="no time limit.*--max-episode-steps"):
+        result = Evaluator(make_agent("dqn", envs.spec), envs, 2).run(0)
     assert result.lengths == [1000, 1000]
 
 
 def test_a_failure_in_an_evaluation_is_named():
     env = partial(FaultyEnv, kind="nan_obs", at=4)
-    envs = make_envs(env, 1, 0)
-    envs.close()
+    envs = make_envs(env, 2, 0, check=False)
     with pytest.raises(ValueError, match=r"obs\[1\] is nan") as caught:
-        Evaluator(make_agent("dqn", envs.spec), env, {}, 2).run(0)
+        Evaluator(make_agent("dqn", envs.spec), envs, 2).run(0)
     assert "step 4" in str(caught.value)
 
 
@@ -242,7 +239,8 @@ def memory_run(tmp_path_factory):
     """REINFORCE with an LSTM on the memory task, not trained enough to solve it."""
     return rlzoo.train(
         "reinforce", "rlzoo/Memory-v0", torso="lstm", steps=300, num_envs=4, preset=False,
-        overrides={"eval_every": 0, "eval_episodes": 2, "torso.units": 8, "env.delay": 2},
+        overrides={"eval_every": 0, "eval_episodes": 2, "torso.units": 8, "env.delay": 2,
+                   "eval_mode": "greedy"},
         run_dir=tmp_path_factory.mktemp("memory") / "run", quiet=True,
     )  # fmt: skip
 

@@ -72,10 +72,13 @@ def make_port(env: gymnasium.Env) -> Port:
 
 
 def make_ported_envs(
-    env: EnvSource, num_envs: int, env_kwargs: dict[str, Any] | None = None
+    env: EnvSource,
+    num_envs: int,
+    env_kwargs: dict[str, Any] | None = None,
+    max_episode_steps: int = 0,
 ) -> PortedEnvs:
     """Returns N copies of the port of an environment. Arguments are as in `make_envs`."""
-    original = make_env(env, env_kwargs)
+    original = make_env(env, env_kwargs, max_episode_steps)
     try:
         spaces = original.observation_space, original.action_space
         spec = learner_spec(*spaces, time_limit(original))

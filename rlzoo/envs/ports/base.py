@@ -18,7 +18,8 @@ class Port(Protocol):
     resets: see `PortedEnvs`.
 
     A port whose state outlives an episode also has `keep(fresh, old)`, which returns the fresh
-    state with what is kept of the old one.
+    state with what is kept of the old one; one of an environment that changes over its life has
+    `lifetime_steps(state)`, which returns as numbers how many steps of it have passed in each.
     """
 
     def __init__(self, env: gymnasium.Env):
@@ -92,6 +93,11 @@ class PortedEnvs:
         obs = where(last, self.port.observe(fresh), final_obs)
         state = EnvState(inner_next, tf.where(last, 0, time))
         return state, TimeStep(obs, reward, terminated, truncated, final_obs)
+
+    def lifetime_steps(self, state: EnvState) -> list[int]:
+        """Returns the age of each, where they change over their life; else []."""
+        known = getattr(self.port, "lifetime_steps", None)
+        return known(state.inner) if known else []
 
     def _fresh(self, seed: tf.Tensor, old: Any) -> Any:
         """Returns the port's states at the start of the episodes that follow those of `old`."""

@@ -19,6 +19,7 @@ class Maze:
 
     def __init__(self, env: gymnasium.Env):
         source: Any = env
+        self._changes = hasattr(source, "lifetime_steps")
         self._change_after = source.change_after
         self._start, self._goal = (
             row * source.columns + column for row, column in (source.start, source.goal)
@@ -42,6 +43,10 @@ class Maze:
     def keep(self, fresh: MazeState, old: MazeState) -> MazeState:
         """Returns the fresh states in mazes as old as they are."""
         return fresh._replace(age=old.age)
+
+    def lifetime_steps(self, state: MazeState) -> list[int]:
+        """Returns the age of each maze that changes; it ages no more when it has."""
+        return state.age.numpy().tolist() if self._changes else []
 
     def observe(self, state: MazeState) -> tf.Tensor:
         """Returns the cells [N] int64."""

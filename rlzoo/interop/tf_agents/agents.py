@@ -495,13 +495,14 @@ class _EpisodeBridge(TFAgentBridge):
     """An agent that learns from the episodes just played, by its own policy."""
 
     whole_episodes = True
+    policy_scores = True
     action_spaces = ("Discrete",)
 
     def __init__(self, spec: EnvSpec, config: Any, strategy: Any, torso: keras.Layer, seed: int):
         if spec.max_episode_steps is None:
             raise ValueError(
                 "This agent learns from whole episodes and needs a time limit, which this "
-                "environment lacks. Give one: --set env.max_episode_steps=1000."
+                "environment lacks. Give one: --max-episode-steps 1000."
             )
         super().__init__(spec, config, strategy, torso, seed)
         self.chunk_length = spec.max_episode_steps

@@ -15,7 +15,7 @@ MAZES = [
 
 def state_of(env):
     row, column = env._agent
-    return row * env.columns + column, min(env.lifetime_steps, env.change_after)
+    return row * env.columns + column, min(getattr(env, "lifetime_steps", 0), env.change_after)
 
 
 def shortest_way(env: DynaMaze, walls) -> np.ndarray:

@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from rlzoo.cli.streams import outliving_readers
 from rlzoo.quiet import redirected
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+
+_LONGEST = 10_000  # characters of a line about a failure
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     command = commands.COMMANDS[args.command]
     as_json = getattr(args, "json", False)
-    with outliving_readers():
+    with outliving_readers(), _warnings_in_a_line():
         try:
             if as_json:
                 with redirected(1, 2), contextlib.redirect_stdout(sys.stderr):
@@ -44,6 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BaseException as error:
             return _report(error)
     return 0 if result.get("ok", True) else 2
+
+
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Shows each warning once, and not the line of code that it comes from."""
+    told = set()
+
+    def show(message: Any, *_: Any) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            _say(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _report(error: BaseException) -> int:
@@ -75,7 +93,10 @@ def _is_ours(error: BaseException) -> bool:
 
 def _say(text: str) -> None:
     """Prints one line on standard error."""
-    print("rlzoo: " + " ".join(text.split()), file=sys.stderr)
+    line = " ".join(text.split())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    print(f"rlzoo: {line}", file=sys.stderr)
 
 
 def _plain(value: Any) -> Any:

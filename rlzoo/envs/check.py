@@ -88,7 +88,8 @@ def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
     except ValueError:  # the second episode is shorter or longer
         repeats = False
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
-    if not repeats:
+    keepers = _keepers(env)
+    if not repeats and not keepers:
         warnings.warn(
             f"{name} is not deterministic given its reset seed: runs on it cannot be repeated "
             "or resumed exactly. Draw all randomness from self.np_random",
@@ -100,11 +101,11 @@ def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
             "are tried like any other",
             stacklevel=4,
         )
-    if keepers := _keepers(env):
+    if keepers:
         warnings.warn(
             f"{name} is wrapped in {' and '.join(keepers)}, whose running statistics begin anew in "
-            "every environment: in each evaluation, and when a run is resumed. What the agent "
-            "sees there is scaled otherwise than in training. Divide by constants instead",
+            "every environment: in each evaluation, and when a run is resumed, which so goes on "
+            "otherwise than it would have. Scale by constants instead",
             stacklevel=4,
         )
     return []

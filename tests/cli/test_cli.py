@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 
@@ -199,6 +200,28 @@ def test_record_and_evaluate_check_their_flags(tmp_path, capfd):
     assert "expected FILE.gif or FILE.mp4, received 'film.avi'" in capfd.readouterr().err
     assert main(["evaluate", str(tmp_path), "--episodes", "0"]) == 2
     assert "expected at least 1" in capfd.readouterr().err
+
+
+def test_a_warning_is_one_line_and_told_once(monkeypatch, capfd):
+    def warns(args):
+        for _ in range(3):
+            warnings.warn("the wind\n  blows", stacklevel=1)
+        return {}
+
+    monkeypatch.setitem(commands.COMMANDS, "list", warns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["list"]) == 0
+    assert capfd.readouterr().err == "rlzoo: warning: the wind blows\n"
+
+
+def test_a_failure_of_many_words_is_cut(monkeypatch, capfd):
+    def fails(args):
+        raise RuntimeError("x" * 1_000_000)
+
+    monkeypatch.setitem(commands.COMMANDS, "list", fails)
+    assert main(["list"]) == 1
+    assert len(capfd.readouterr().err.splitlines()[-1]) < 10_100
 
 
 # Ends.

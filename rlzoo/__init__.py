@@ -6,6 +6,7 @@ process, say) imports neither TensorFlow nor Keras.
 
 import importlib
 import importlib.metadata
+import sys
 from typing import TYPE_CHECKING, Any
 
 from rlzoo import quiet
@@ -67,3 +68,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, "__version__"})
+
+
+# A program that has Keras finds our layers there, so that `keras.saving.load_model` reads a network
+# of ours; one that has not pays nothing.
+if {"keras", "tensorflow"} <= sys.modules.keys():
+    importlib.import_module("rlzoo.networks")

@@ -46,14 +46,18 @@ def build_agent(config: RunConfig, spec: EnvSpec, source: Source, *, fresh: bool
         config: of the run.
         spec: of the environment.
         source: what a file cannot hold.
-        fresh: whether to read a pretrained torso's weights; else a checkpoint will bring them.
+        fresh: whether weights must be found now; else a checkpoint will bring them.
     """
     _choose_threads(spec)
-    keras.utils.set_random_seed(config.seed % 2**32)  # for layers of the user's own
     cls = agent_class(config.agent, spec)
     torso, strategy = source.torso, source.exploration
     if torso is None:
         _check_named(config.torso, "torso")
+        if fresh and config.torso.get("trained"):
+            raise ValueError(
+                "This run's torso began with weights of its own, which no configuration holds: "
+                "pass it again (torso=...)."
+            )
         torso = make_torso(config.torso, stream(config.seed, _TORSO) % 2**31)
     if config.transfer:
         load = fresh and source.torso is None
@@ -62,6 +66,8 @@ def build_agent(config: RunConfig, spec: EnvSpec, source: Source, *, fresh: bool
         _check_named(config.exploration, "exploration")
         strategy = make_exploration(config.exploration)
     hyperparameters = cls.Config(**fill(cls.Config, config.agent_params))
+    # For layers without seeds; here, so that it does not matter where the torso came from.
+    keras.utils.set_random_seed(config.seed % 2**32)
     return cls(spec, hyperparameters, strategy, torso, stream(config.seed, _AGENT) % 2**31)
 
 

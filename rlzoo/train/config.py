@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from rlzoo.tables import AGENTS, BRIDGED, EXPLORATIONS, SCHEDULES, TORSOS
+from rlzoo.tables import AGENTS, BRIDGED, EXPLORATIONS, SCHEDULES, TORSOS, Table
 from rlzoo.train.plain import (
     CALLABLE,
     assignments,
@@ -320,7 +320,7 @@ def complete(config: RunConfig, env: "EnvSource", cls: Any = None) -> RunConfig:
         loop=_loop(config, env, getattr(cls, "loops", ("host", "graph"))),
         agent_params=params,
         exploration=filled(exploration, EXPLORATIONS, "exploration") if exploration else {},
-        torso=filled(torso, TORSOS, "torso") if torso else {},
+        torso=filled(torso, _torsos(), "torso") if torso else {},
         transfer=_transfer(config.transfer, torso),
     )
 
@@ -425,7 +425,7 @@ def make_torso(choice: Mapping[str, Any], seed: int | None = None) -> Any:
     """
     if not choice:
         return None
-    torso, params = lookup(choice, TORSOS, "torso")
+    torso, params = lookup(choice, _torsos(), "torso")
     return torso(**fill(torso, params, "torso."), seed=seed)
 
 
@@ -567,7 +567,16 @@ def _choice(given: Any, what: str) -> dict[str, Any]:
         return describe(given)
     if isinstance(given, (bool, int, float, list, tuple)) or given is None:
         raise ValueError(f"{what}: expected a name, a mapping or an object, received {given!r}.")
+    if what == "torso" and callable(getattr(given, "get_config", None)):
+        from rlzoo.networks.described import describe_torso, first_unknown
+
+        return describe_torso(given) or {"name": mark(first_unknown(given))}
     return {"name": mark(given)}
+
+
+def _torsos() -> Table:
+    """Returns the torsos that a configuration may name: also one of Keras's own layers."""
+    return Table({**TORSOS.data, "keras": "rlzoo.networks.described:described"})
 
 
 # Layers: presets, files and assignments.

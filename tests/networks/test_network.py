@@ -1,5 +1,8 @@
 """The network as a whole: preprocessing, unrolling, target copies, gradient steps."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -282,3 +285,18 @@ def test_variables_are_named_by_position():
         names = networks.named_variables("network", network)
         assert list(names) == [f"network/{i}" for i in range(len(network.variables))]
         assert [id(v) for v in names.values()] == [id(v) for v in network.variables]
+
+
+@pytest.mark.slow
+def test_keras_loads_a_network_of_ours_after_import_rlzoo(tmp_path):
+    network = networks.build_network(IMAGE, small_torso(IMAGE), networks.dueling(HEAD))
+    network.save(tmp_path / "network.keras")
+    code = (
+        "import sys, keras, rlzoo, numpy as np\n"
+        "network = keras.saving.load_model(sys.argv[1])\n"
+        "print(float(np.sum(network(np.full((1, 10, 10, 2), 255, np.uint8)))))"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "network.keras"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    want = float(np.sum(network(np.full((1, 10, 10, 2), 255, np.uint8))))
+    assert float(done.stdout) == pytest.approx(want, rel=1e-5)

@@ -167,13 +167,27 @@ def test_objects_of_the_user_are_marked():
 
     import keras
 
-    run = resolve("dqn", "CartPole-v1", exploration=Mine(), torso=keras.layers.Dense(3))
+    class Own(keras.layers.Layer):
+        pass
+
+    torso = keras.Sequential([keras.layers.Dense(3), Own()])
+    run = resolve("dqn", "CartPole-v1", exploration=Mine(), torso=torso)
     assert run.exploration["name"].startswith("callable:") and "Mine" in run.exploration["name"]
     assert from_yaml(to_yaml(run)) == run
     with pytest.raises(ValueError, match=r"exploration was the Python object .*Mine.*pass it"):
         config.make_exploration(run.exploration)
-    with pytest.raises(ValueError, match=r"torso was the Python object .*Dense"):
+    with pytest.raises(ValueError, match=r"torso was the Python object .*Own"):
         config.make_torso(run.torso)
+
+
+def test_a_torso_of_keras_own_layers_is_described():
+    import keras
+
+    run = resolve("dqn", "CartPole-v1", torso=keras.Sequential([keras.layers.Dense(3)]))
+    assert from_yaml(to_yaml(run)) == run
+    assert config.make_torso(run.torso).layers[0].units == 3
+    with pytest.raises(ValueError, match=r"Unknown setting torso\.sizes"):
+        resolve("dqn", "CartPole-v1", torso=keras.layers.Dense(3), overrides={"torso.sizes": [4]})
 
 
 def test_dyna_q_takes_the_class_that_fits_the_observations():

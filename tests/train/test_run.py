@@ -412,15 +412,19 @@ def check_part(agent, env, part, make, tmp_path):
     rlzoo.train(agent, env, steps=80, run_dir=whole, **made(), **arguments)
     rlzoo.train(agent, env, steps=40, run_dir=parts, **made(), **arguments)
 
-    kind = type(make()).__name__
-    for use in (rlzoo.load, rlzoo.evaluate, rlzoo.resume):
-        expected = rf"{part} was .*{kind}.*pass it again \({part}=\.\.\.\)"
-        with pytest.raises(ValueError, match=expected):
-            use(parts, env=env)
-    rlzoo.resume(parts, steps=80, env=env, quiet=True, **made())
+    again = made()
+    if make in (sequential, stacked):
+        again = {}  # of Keras's own layers: config.yaml describes them
+    else:
+        kind = type(make()).__name__
+        for use in (rlzoo.load, rlzoo.evaluate, rlzoo.resume):
+            expected = rf"{part} was .*{kind}.*pass it again \({part}=\.\.\.\)"
+            with pytest.raises(ValueError, match=expected):
+                use(parts, env=env)
+    rlzoo.resume(parts, steps=80, env=env, quiet=True, **again)
     assert same_weights(whole, parts)
 
-    policy = rlzoo.load(whole, env=env, last=True, **made())
+    policy = rlzoo.load(whole, env=env, last=True, **again)
     last = final_arrays(whole)
     for name, variable in policy.agent.variables().items():
         if name.startswith("network/"):

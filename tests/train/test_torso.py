@@ -1,5 +1,6 @@
 """Transfer: a run's torso read back, and put to work in an agent, frozen, thawed or slowed."""
 
+import dataclasses
 import shutil
 from functools import partial
 
@@ -14,7 +15,7 @@ from rlzoo import networks
 from rlzoo.envs import make_envs
 from rlzoo.train import checkpoint
 from rlzoo.train.build import Source, build_agent
-from rlzoo.train.config import load_run, resolve
+from rlzoo.train.config import load_run, resolve, to_yaml
 from rlzoo.types import EnvSpec
 from tests.env_doubles import ChainEnv
 from tests.train.killed_runs import final_arrays
@@ -371,3 +372,27 @@ def test_several_seeds_start_from_one_torso(dense, tmp_path):
     assert [run["seed"] for run in result["runs"]] == [0, 1]
     for seed in (0, 1):
         check_weights(rlzoo.load_torso(tmp_path / "runs" / f"s{seed}"), dense.torso.get_weights())
+
+
+def test_a_torso_of_keras_own_layers_need_not_be_passed_again(tmp_path):
+    torso = keras.Sequential([keras.layers.Dense(6, "tanh"), keras.layers.BatchNormalization()])
+    settings = {"loop": "host", "preset": False, "quiet": True, "overrides": QUICK}
+    run = rlzoo.train(
+        "dqn", "CartPole-v1", steps=40, torso=torso, run_dir=tmp_path / "a", **settings
+    )
+    policy = rlzoo.load(run.dir, last=True)
+    check_weights(policy.network, run.agent.network.get_weights())
+    check_weights(rlzoo.load_torso(run.dir), rlzoo.load(run.dir).network.layers[2].get_weights())
+    assert not torso.built, "what is given stays as it is"
+    assert rlzoo.resume(run.dir, steps=60, quiet=True).summary["steps"] >= 60
+
+    used = dataclasses.replace(run.config, steps=40)
+    (tmp_path / "c.yaml").write_text(to_yaml(used))
+    again = rlzoo.train(config=tmp_path / "c.yaml", run_dir=tmp_path / "b", quiet=True)
+    check_weights(again.agent.network, policy.network.get_weights())
+
+    networks.build_torso(torso, run.agent.spec)  # from now on it has weights of its own
+    used = resolve("dqn", "CartPole-v1", torso=torso, steps=40, loop="host")
+    (tmp_path / "c.yaml").write_text(to_yaml(used))
+    with pytest.raises(ValueError, match=r"began with weights of its own.*pass it again"):
+        rlzoo.train(config=tmp_path / "c.yaml", run_dir=tmp_path / "d", quiet=True)

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections import namedtuple
+from contextlib import nullcontext
 
 import gymnasium
 import keras
@@ -37,7 +38,7 @@ from rlzoo.train import config
 from rlzoo.train.host import HostLoop
 from rlzoo.types import ActionBox, Chunk, EnvSpec, Transitions
 from tests.env_doubles import ChainEnv
-from tests.helpers import BOX, DISCRETE, IMAGE, make_agent, random_obs
+from tests.helpers import BOX, DISCRETE, IMAGE, agent_chunk, make_agent, random_obs
 
 # --- environments ---
 
@@ -427,6 +428,25 @@ def test_a_run_leaves_what_ours_leave_and_resumes_exactly(name, tmp_path):
     assert learned
     evaluation = rlzoo.evaluate(tmp_path / "parts", env=env, episodes=2)
     assert evaluation.mean_return == parts.summary["mean_return"]
+
+
+def test_their_reinforce_refuses_to_normalise_a_single_episode():
+    cls, refused = bridge.AGENTS["tf_agents.reinforce"], r"normalize_returns: .*received 1.*-envs 2"
+    for normalize in (True, False):
+        config = cls.Config(normalize_returns=normalize)
+        agent = cls(BOX, config, exploration.Softmax(), networks.dense((8,), seed=0), 0)
+        chunk = agent_chunk(agent, 1, 0)
+        with pytest.raises(ValueError, match=refused) if normalize else nullcontext():
+            agent.update(agent.init(1), chunk, rng.from_int(0))
+
+
+@pytest.mark.parametrize("name", ["dqn", "sac", "td3"])
+def test_a_target_that_moves_by_a_share_does_not_move_at_the_pace_of_copies(name):
+    Config = bridge.AGENTS[f"tf_agents.{name}"].Config
+    moved = 2 if name == "td3" else 1
+    assert Config(target_update_rate=0.01).target_update_period == moved
+    assert Config(target_update_rate=1.0).target_update_period == 100
+    assert Config(target_update_rate=0.01, target_update_period=7).target_update_period == 7
 
 
 @pytest.mark.slow

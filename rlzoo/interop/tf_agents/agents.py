@@ -519,7 +519,7 @@ class REINFORCEConfig:
     discount: float = 0.99  # gamma, 0..1
     baseline: bool = True  # subtract a learned value
     value_cost: float = 0.2  # weight of the baseline's loss
-    normalize_returns: bool = True  # to mean 0 and deviation 1
+    normalize_returns: bool = True  # to mean 0 and deviation 1 over the batch
     entropy_cost: float = 0.0  # weight of the entropy bonus
     max_grad_norm: float = 10.0  # clips each gradient's norm; 0 does not
 
@@ -570,6 +570,12 @@ class TFAgentsREINFORCE(_EpisodeBridge):
         return agent, actor, [(optimizer, trained)]
 
     def _learn(self, state, chunk, seed):
+        if self.config.normalize_returns and chunk.reward.shape[1] == 1:
+            raise ValueError(
+                "normalize_returns: expected 2 episodes at a time or more, received 1, which less "
+                "its own mean teaches nothing. Use --num-envs 2 or more, or --set "
+                "normalize_returns=false."
+            )
         return 1, _loss_metrics(self.tf_agent.train(episodes(chunk)))
 
 

@@ -304,10 +304,15 @@ def build_parser() -> argparse.ArgumentParser:
     plot = command(
         "plot",
         "Draw several runs in one picture.",
-        "Those that differ in their seed only are one curve: interquartile mean, 95 % bootstrap\n"
-        "interval, and a thin line for each. The figures are printed too.",
+        """\
+        Those that differ in their seed only are one curve: interquartile mean,
+        95 % bootstrap interval, and a thin line for each. The figures are printed
+        too.
+        """,
     )
-    plot.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, or that hold such")
+    plot.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folders of runs, or that hold such"
+    ).complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
     plot.add_argument(
         "-o", "--output", default="plot.png", metavar="FILE.png", help="default plot.png"
     )

@@ -96,9 +96,18 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
     from rlzoo.train import pretrain, run, seeds
 
     if pretrain.is_pretraining(args.run):
-        for flag in ("steps", "env", "until_return", "wrappers", "callbacks", "loggers"):
+        for flag in (
+            "steps",
+            "num_envs",
+            "env",
+            "until_return",
+            "wrappers",
+            "callbacks",
+            "loggers",
+        ):
             if getattr(args, flag) not in (None, []):
-                flag = flag if flag == "steps" else flag.rstrip("s").replace("_", "-")
+                flag = flag if flag in ("steps", "num_envs") else flag.rstrip("s")
+                flag = flag.replace("_", "-")
                 raise ValueError(f"This is a pretraining run: it takes --epochs, not --{flag}.")
         return pretrain.resume_pretraining(args.run, epochs=args.epochs, quiet=args.quiet).summary
     if args.epochs is not None:
@@ -112,9 +121,11 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
         "loggers": args.loggers,
         "quiet": args.quiet,
     }
+    if several and args.num_envs is not None:
+        raise ValueError(f"--num-envs is for one run: {several[0].parent}, for example.")
     if several:
         return seeds.resume_seeds(args.run, **options)
-    return run.resume(args.run, **options).summary
+    return run.resume(args.run, num_envs=args.num_envs, **options).summary
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:

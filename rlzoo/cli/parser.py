@@ -268,6 +268,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--steps", type=_count, metavar="N", help="a new total of environment steps"
     )
     resume.add_argument(
+        "--num-envs", type=_count, metavar="N", help="another number of environments from now on"
+    )
+    resume.add_argument(
         "--epochs", type=_count, metavar="N", help="a new total of epochs, of pretraining"
     )
     _add_until_return(resume)

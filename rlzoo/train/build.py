@@ -78,7 +78,7 @@ def read_checkpoint(
     template: Callable[[dict[str, Any]], Mapping[str, Any]],
     *,
     best: bool = False,
-    only: str = "",
+    only: str | tuple[str, ...] = "",
     any_limit: bool = False,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
     """Reads a checkpoint that fits the agent and the environment, or says how it does not.

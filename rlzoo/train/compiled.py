@@ -1,9 +1,10 @@
 """What both loops share: calls of compiled functions, and what goes round in a loop."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from rlzoo.agents import Agent
@@ -82,6 +83,26 @@ def initial_state(agent: Agent, num_envs: int) -> LoopState:
     """Returns the state of a loop before its first step."""
     zero = tf.zeros([], tf.int64)
     return LoopState(agent.init(num_envs), zero, zero)
+
+
+def adopt(agent: Agent, num_envs: int, arrays: Mapping[str, np.ndarray]) -> LoopState:
+    """Returns the state of a loop that goes on with another number of environments.
+
+    What each environment has of its own (recurrent and exploration state) begins anew.
+
+    Args:
+        agent: the learner, whose variables take what was learned.
+        num_envs: N from now on.
+        arrays: of a checkpoint, `state/i` and the variables.
+    """
+    for name, variable in agent.variables().items():
+        variable.assign(arrays[name])
+    fresh = initial_state(agent, num_envs)
+    tensors = [
+        tf.constant(arrays[f"state/{i}"]) if arrays[f"state/{i}"].shape == x.shape else x
+        for i, x in enumerate(tf.nest.flatten(fresh))
+    ]
+    return tf.nest.pack_sequence_as(fresh, tensors)
 
 
 def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Compiled:

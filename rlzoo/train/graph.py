@@ -1,5 +1,6 @@
 """The graph loop: environments, acting and learning in one program, compiled by XLA."""
 
+import copy
 import math
 import time
 from functools import partial
@@ -21,6 +22,7 @@ from rlzoo.train.compiled import (
     Episodes,
     LoopState,
     Report,
+    adopt,
     chunk_fields,
     diverged,
     initial_state,
@@ -167,6 +169,22 @@ class GraphLoop:
     def template(self, meta: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Returns shape and dtype of each array of a state whose plain values are `meta`."""
         return {name: (array.shape, array.dtype) for name, array in self.get_state()[0].items()}
+
+    def template_to_adopt(self, num_envs: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Returns the same of what `adopt` takes from a state of so many environments."""
+        envs = copy.copy(self.envs)
+        envs.num_envs = num_envs
+        loop = GraphLoop(self.agent, envs, 0)
+        return loop.template({})
+
+    def adopt(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Goes on with what was learned with another number of environments.
+
+        All begin a new episode.
+        """
+        loop = adopt(self.agent, self.envs.num_envs, arrays)
+        envs, obs = self.envs.reset(self._stream(ENV_RESET, loop.chunks))
+        self.state = self.state._replace(loop=loop, envs=envs, obs=obs)
 
     def set_state(
         self, arrays: dict[str, np.ndarray], meta: dict[str, Any], on_step: Any = None

@@ -18,6 +18,7 @@ from rlzoo.train.compiled import (
     Episodes,
     LoopState,
     Report,
+    adopt,
     chunk_fields,
     compile_act,
     diverged,
@@ -309,6 +310,29 @@ class HostLoop:
         if "lengths" in meta["envs"]:  # else rlzoo 0.1.0 kept the actions in `meta`
             shapes["loop/actions"] = self._actions_field(sum(meta["envs"]["lengths"]))
         return shapes
+
+    def template_to_adopt(self, num_envs: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Returns the same of what `adopt` takes from a state of so many environments."""
+        state = tf.nest.flatten(initial_state(self.agent, num_envs))
+        arrays = {f"state/{i}": tensor.numpy() for i, tensor in enumerate(state)}
+        arrays |= {name: value.numpy() for name, value in self.agent.variables().items()}
+        return {name: (array.shape, array.dtype) for name, array in arrays.items()}
+
+    def adopt(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Goes on with what was learned with another number of environments.
+
+        All begin an episode that none of those has had.
+        """
+        num_envs = self.envs.num_envs
+        self.state = adopt(self.agent, num_envs, arrays)
+        try:
+            episode = 1 + max(int(index) for index in meta["envs"]["episode"])
+            lifetime = max(int(steps) for steps in meta["envs"].get("lifetime", [0]))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"not a state of environments: {error!r}") from None
+        state = {"episode": episode, "lifetime": lifetime, "actions": []}
+        obs = self.envs.set_state({name: [value] * num_envs for name, value in state.items()})
+        self.obs = None if self.agent.whole_episodes else obs
 
     def _actions_field(self, count: int) -> tuple[tuple[int, ...], Any]:
         spec = self.agent.spec

@@ -209,6 +209,7 @@ def resume(
     *,
     steps: int | None = None,
     until_return: float | None = None,
+    num_envs: int | None = None,
     env: str | Callable | None = None,
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
@@ -224,6 +225,8 @@ def resume(
         steps: a new total of environment steps; by default the run's own.
         until_return: another return that ends it. One that was reached is no goal any more where
             `steps` is given.
+        num_envs: another number of environments from now on. What was learned stays; their
+            episodes begin anew.
         env: needed where the run's environment was a callable, or an id that imports a module.
         torso: needed where the run's torso was a Keras layer of yours: the same, anew.
         exploration: needed where the run's strategy was one of yours.
@@ -238,6 +241,8 @@ def resume(
         config = load_run(path, env=env, wrappers=wrappers)
         if steps is not None:
             config = further(config, steps, logs.read_summary(path))
+        if num_envs is not None:
+            config = dataclasses.replace(config, num_envs=num_envs)
         if until_return is not None:
             config = dataclasses.replace(config, until_return=until_return)
         return _train(

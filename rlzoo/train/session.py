@@ -342,15 +342,36 @@ class Session:
 
         def template(meta: dict[str, Any]) -> Any:
             progress = metas.read(metas.Progress, meta.get("loop"), "loop")
+            if others is not None:
+                return self.loop.template_to_adopt(others)
             return self.loop.template(vars(progress))
 
-        found = read_checkpoint(self.run_dir, self.config, self.agent.spec, template)
+        others = self._other_num_envs(
+            checkpoint.load(self.run_dir / "checkpoints", only="none/")[1]
+        )
+        groups = ("state", *(name.split("/")[0] for name in self.agent.variables()))
+        only = "" if others is None else tuple(f"{group}/" for group in groups)
+        found = read_checkpoint(self.run_dir, self.config, self.agent.spec, template, only=only)
         metas.warn_of_other_versions(found[1]["versions"])
         return found
 
+    def _other_num_envs(self, meta: dict[str, Any]) -> int | None:
+        """Returns how many environments a checkpoint is of, None if as many as now."""
+        config = meta.get("config")
+        found = config.get("num_envs") if isinstance(config, dict) else None
+        known = type(found) is int and 0 < found <= 2**16 and found != self.config.num_envs
+        return found if known else None
+
     def _restore(self, arrays: dict[str, np.ndarray], meta: dict[str, Any], path: Path) -> None:
         found = metas.read(metas.Progress, meta["loop"], "loop")
-        self.loop.set_state(arrays, vars(found), self._watch_replay(found.envs))
+        if (others := self._other_num_envs(meta)) is not None:
+            self.loop.adopt(arrays, vars(found))
+            self.log.message(
+                f"Going on with num_envs {self.config.num_envs} after {others}: the episodes "
+                "begin anew, so this is not what either number would have come to alone."
+            )
+        else:
+            self.loop.set_state(arrays, vars(found), self._watch_replay(found.envs))
         self.step = checkpoint.step_of(path)
         if {self.step} != {found.step, self.loop.agent_step}:
             raise ValueError(

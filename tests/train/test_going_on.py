@@ -241,6 +241,25 @@ def test_a_folder_of_0_1_0_goes_on(whole, loop, tmp_path):
         assert array.tobytes() == expected[name].tobytes(), name
 
 
+# --- with more or fewer environments ---
+
+
+def test_it_goes_on_with_another_number_of_environments(whole, loop, tmp_path, capsys):
+    run_dir = copied(whole.dir, tmp_path)
+    env = OF_LOOP[loop]["env"]
+    rlzoo.resume(run_dir, env=env, num_envs=3, steps=220)
+    assert "Going on with num_envs 3 after 1: the episodes begin anew" in capsys.readouterr().err
+    after, meta, _ = checkpoint.load(run_dir / "checkpoints")
+    before = final_arrays(whole.dir)
+    assert after["replay/added"] == meta["loop"]["step"] >= 220
+    # The 100 rows of the ring: 160 to 199 and then 100 to 159 were there, up to 220 are new.
+    np.testing.assert_array_equal(after["replay/obs"][20:60], before["replay/obs"][20:60])
+    if loop == "host":  # other episodes than those that were played
+        assert min(meta["loop"]["envs"]["episode"]) > 160 // 12
+    again = rlzoo.resume(run_dir, env=env, num_envs=1, steps=260, quiet=True)
+    assert again.config.num_envs == 1 and again.summary["steps"] >= 260
+
+
 # --- long episodes ---
 
 

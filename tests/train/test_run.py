@@ -259,7 +259,6 @@ def changed(run_dir: Path, tmp_path: Path, **changes) -> Path:
     [
         ({"env": "Acrobot-v1"}, ["spec.obs_shape", "spec.num_actions: expected 3, found 2"]),
         ({"env_kwargs__max_episode_steps": 9}, ["spec.max_episode_steps: expected 9, found 500"]),
-        ({"num_envs": 3}, ["state/", "[3]", "[2]"]),
         ({"torso__sizes": [32]}, ["network/0", "[4, 32]", "[4, 16]"]),
         ({"torso__sizes": [16, 16]}, ["network/4: missing"]),
         ({"agent_params__dueling": True}, ["network/"]),

@@ -1,5 +1,6 @@
 """The command line without training: help, parsing, exit codes, standard output."""
 
+import io
 import json
 import os
 import re
@@ -321,6 +322,16 @@ def test_training_ends_with_the_results_and_what_to_type(monkeypatch, capfd):
     assert max(map(len, shown.splitlines())) <= 92
     assert "tensorboard --logdir runs\n" in shown
     assert "rlzoo evaluate runs/CartPole-v1/dqn/20260101-000000-s0\n" in shown
+
+
+def test_a_terminal_that_knows_ascii_only_is_no_error(monkeypatch):
+    result = {"mean_return": 1.0, "std_return": 0.5, "episodes": 3}
+    fake(monkeypatch, lambda args: result, "evaluate")
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert main(["evaluate", "run"]) == 0
+    shown = stdout.buffer.getvalue()
+    assert shown == b"mean return 1.00 ? 0.50 (standard deviation) over 3 episodes\n"
 
 
 def test_list_names_every_table(capfd):

@@ -187,7 +187,7 @@ def _draw_curve(axes: Any, members: Sequence[_Run], x: str, label: str, color: s
     if len(series) > 1:
         low, high = np.array([aggregate.bootstrap_interval(row) for row in returns]).T  # [P] each
         axes.fill_between(grid, low, high, color=color, alpha=0.2, linewidth=0)
-    count = f" ({len(series)} seeds)" if len(series) > 1 else ""
+    count = f" ({len(series)} runs)" if len(series) > 1 else ""
     axes.plot(grid, aggregate.interquartile_mean(returns), color=color, label=label + count)
 
 

@@ -73,7 +73,7 @@ def test_the_curve_is_the_interquartile_mean_with_its_band_and_every_seed(mazes)
     assert [line.tolist() for line in seeds] == [points.tolist() for points in expected]
     assert middle[:, 0].tolist() == [50, 100, 150, 200]
     assert middle[:, 1].tolist() == np.mean([p[:, 1] for p in expected], axis=0).tolist()
-    assert axes.lines[-1].get_label() == "both (2 seeds)"
+    assert axes.lines[-1].get_label() == "both (2 runs)"
     assert len(axes.collections) == 1
 
 

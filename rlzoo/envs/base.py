@@ -472,7 +472,7 @@ class Envs:
     def _how_to_replay(self, index: int, action: Any) -> str:
         actions = [self._env_action(a) for a in self._log[index]]
         actions += [] if action is None else [self._env_action(action)]
-        shown = str(actions) if len(actions) <= 100 else f"the {len(actions)} of get_state()"
+        shown = str(actions) if len(actions) <= 100 else f"({len(actions)}; get_state() has them)"
         return f"To replay: env.reset(seed={self.episode_seed(index)}), then the actions {shown}"
 
     def _empty_log(self) -> Any:

@@ -33,7 +33,7 @@ def space_problems(obs_space: object, action_space: object) -> list[str]:
     elif not isinstance(obs_space, spaces.Discrete):
         fix = "wrap the environment in a gymnasium.ObservationWrapper that makes one array of it"
         if isinstance(obs_space, spaces.Space) and obs_space.is_np_flattenable:
-            fix = "make one array of it with gymnasium.wrappers.FlattenObservation"
+            fix = "make one array of it: --wrapper FlattenObservation, of gymnasium.wrappers"
         if isinstance(obs_space, spaces.Dict) and "action_mask" in obs_space.spaces:
             fix += ", without action_mask, which rlzoo does not use yet"
         problems.append(problem("observation space", "Box or Discrete", obs_space, fix))

@@ -131,11 +131,11 @@ class NeverStarts(CountingEnv):
 def test_a_crash_loop_ends_with_one_error(monkeypatch):
     """With ever longer pauses, which all workers rest together."""
     monkeypatch.setattr(base, "_BACK_OFF", 0.2)
-    envs = make_envs(NeverStarts, 4, 0, mode="async")
+    envs = make_envs(NeverStarts, 2, 0, mode="async")
     started = time.monotonic()
     with pytest.raises(RuntimeError, match="ended with exit code 9") as caught:
         envs.reset()
-    assert 0.2 + 0.4 < time.monotonic() - started < 10
+    assert 0.2 + 0.4 < time.monotonic() - started < 30
     assert "restarted 3 times within an hour already" in caught.value.__notes__[0]
     envs.close()
     assert not multiprocessing.active_children()

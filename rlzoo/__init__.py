@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rlzoo.train.pretrain import Pretrained, pretrain, resume_pretraining
     from rlzoo.train.run import Run, resume, train
     from rlzoo.train.seeds import SeedsFailed, resume_seeds, train_seeds
-    from rlzoo.train.session import Interrupted
+    from rlzoo.train.stop import Interrupted
     from rlzoo.train.torso import load_torso
 
     __version__: str
@@ -47,7 +47,7 @@ _MODULES = {
     "rlzoo.train.pretrain": ("Pretrained", "pretrain", "resume_pretraining"),
     "rlzoo.train.run": ("Run", "resume"),
     "rlzoo.train.seeds": ("SeedsFailed", "resume_seeds", "train_seeds"),
-    "rlzoo.train.session": ("Interrupted",),
+    "rlzoo.train.stop": ("Interrupted",),
     "rlzoo.train.torso": ("load_torso",),
 }
 

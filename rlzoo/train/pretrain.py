@@ -28,7 +28,8 @@ from rlzoo.train.build import assign, stream, template_of
 from rlzoo.train.config import filled, flatten, make_torso
 from rlzoo.train.entry import entry
 from rlzoo.train.plain import assignments, fill, load_yaml, merge, read_text, short, typed
-from rlzoo.train.session import Interrupted, Stop, open_log
+from rlzoo.train.session import open_log
+from rlzoo.train.stop import Interrupted, Stop
 from rlzoo.types import ObsSpec, nearest
 
 _SAVING = 0.02  # of the time at most goes into saving, but for the first and the last epoch

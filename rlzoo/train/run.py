@@ -26,7 +26,8 @@ from rlzoo.train.entry import entry
 from rlzoo.train.evaluate import Evaluation
 from rlzoo.train.plain import CALLABLE
 from rlzoo.train.policy import evaluate
-from rlzoo.train.session import Session, Stop
+from rlzoo.train.session import Session
+from rlzoo.train.stop import Stop
 
 
 class Run:

@@ -27,7 +27,7 @@ from rlzoo.train.entry import entry
 from rlzoo.train.loggers import LOGGERS
 from rlzoo.train.plain import CALLABLE, short, typed
 from rlzoo.train.run import further, new_run_dir
-from rlzoo.train.session import Interrupted, Stop
+from rlzoo.train.stop import Interrupted, Stop
 from rlzoo.train.wrappers import describe
 
 _RLZOO = [sys.executable, "-m", "rlzoo.cli.child"]

@@ -20,7 +20,7 @@ from rlzoo.cli import main
 from rlzoo.envs.ports import PORTS
 from rlzoo.envs.ports.cartpole import CartPole
 from rlzoo.train import checkpoint
-from rlzoo.train.session import Stop
+from rlzoo.train.stop import Stop
 from tests.env_doubles import ChainEnv, CountingEnv, FaultyEnv
 from tests.train.killed_runs import final_arrays
 from tests.train.test_host import episode_seed, genuine

@@ -14,6 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     "README.md",
+    "docs/first-steps.md",
+    "docs/environments.md",
+    "docs/run-folder.md",
+    "docs/gpu.md",
     "docs/pretraining.md",
     "docs/migrating-from-tf-agents.md",
     *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/agents").glob("*.md")),
@@ -68,6 +72,9 @@ def serves(command: list[str], folder: Path) -> None:
 def test_every_block_runs(page, tmp_path):
     ran = 0
     for language, text in blocks(page):
+        if language == "python" and (name := re.match(r"# (\w+\.py)\n", text)):
+            (tmp_path / name[1]).write_text(text)  # a file that later blocks use
+            continue
         if language == "python":
             run([sys.executable, "-W", "error:::rlzoo", "-c", text], tmp_path)
             ran += 1

@@ -148,7 +148,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_env(train, "env", nargs="?", help="a Gymnasium id, or module:Env-v0 to import it from")
     run = train.add_argument_group("the run")
     run.add_argument(
-        "--steps", type=_count, metavar="N", help="environment steps in all (default 100,000)"
+        "--steps",
+        type=_count,
+        metavar="N",
+        help="environment steps in all (default: as tuned, or 100,000)",
     )
     seed = run.add_mutually_exclusive_group()
     seed.add_argument("--seed", type=_count, metavar="S", help="seed of the run (default 0)")
@@ -424,7 +427,10 @@ def _add_set(parser: _Container) -> None:
 
 def _add_until_return(parser: _Container) -> None:
     parser.add_argument(
-        "--until-return", type=float, metavar="X", help="stop when an evaluation reaches it"
+        "--until-return",
+        type=float,
+        metavar="X",
+        help="stop when an evaluation's mean return reaches X",
     )
 
 
@@ -445,7 +451,7 @@ def _add_hooks(parser: _Container) -> None:
         default=[],
         dest="callbacks",
         metavar="MODULE:NAME",
-        help="call yours on the way; may be repeated",
+        help="a class of yours to be called on the way; may be repeated",
     )
     parser.add_argument(
         "--logger",

@@ -20,15 +20,16 @@ class Replay:
     Args:
         spec: the environment's `EnvSpec`.
         capacity: number of transitions kept, >= 1.
+        beside: bytes that learning from them will take.
 
     Raises:
-        ValueError: the ring would take more than 80 % of the memory that is free now.
+        ValueError: both would take more than 80 % of the memory that is free now.
     """
 
-    def __init__(self, spec: EnvSpec, capacity: int):
+    def __init__(self, spec: EnvSpec, capacity: int, beside: int = 0):
         if capacity < 1:
             raise ValueError(f"replay_capacity must be at least 1, received {capacity}.")
-        _check_memory(self.predicted_bytes(spec, capacity), capacity)
+        _check_memory(self.predicted_bytes(spec, capacity), capacity, beside)
         self.capacity = capacity
         obs = ((capacity, *spec.obs_shape), spec.obs_dtype)
         number = ((capacity,), "float32")
@@ -82,13 +83,14 @@ class SequenceReplay:
         capacity: number of transitions kept, at least `length`; of whole sequences.
         length: T, steps of a sequence.
         state: the recurrent state of one environment, a tuple of [1, ...].
+        beside: bytes that learning from them will take.
 
     Raises:
-        ValueError: not even one sequence fits, or the ring would take more than 80 % of the
-            memory that is free now.
+        ValueError: not even one sequence fits, or both would take more than 80 % of the memory
+            that is free now.
     """
 
-    def __init__(self, spec: EnvSpec, capacity: int, length: int, state: tuple):
+    def __init__(self, spec: EnvSpec, capacity: int, length: int, state: tuple, beside: int = 0):
         if capacity < length:
             raise ValueError(
                 f"replay_capacity={capacity} holds no sequence of train_every={length} steps: "
@@ -98,7 +100,7 @@ class SequenceReplay:
         self.length = length
         remembered = sum(int(np.prod(x.shape)) for x in state)
         wanted = Replay.predicted_bytes(spec, 1) + 2 + -(-4 * remembered // length)  # per step
-        _check_memory(wanted * capacity, capacity)
+        _check_memory(wanted * capacity, capacity, beside)
         obs = spec.obs_shape, spec.obs_dtype
         number, truth = ((), "float32"), ((), "bool")
         action = spec.action_shape, spec.action_dtype
@@ -171,11 +173,15 @@ def _swap(x: tf.Tensor) -> tf.Tensor:
     return tf.transpose(x, [1, 0, *range(2, len(x.shape))])
 
 
-def _check_memory(wanted: int, capacity: int) -> None:
+def _check_memory(wanted: int, capacity: int, beside: int) -> None:
     free = psutil.virtual_memory().available
-    if wanted > 0.8 * free:
+    if wanted + beside > 0.8 * free:
+        fitting = int((0.8 * free - beside) * capacity / wanted)
+        advice = f"lower replay_capacity to {fitting} or less"
+        if fitting < 1:
+            advice = "lower batch_size, or take a smaller torso"
         raise ValueError(
-            f"replay_capacity={capacity} needs {wanted / 2**20:.0f} MiB, more than 80 % of the "
-            f"{free / 2**20:.0f} MiB that are free: lower replay_capacity to "
-            f"{int(0.8 * free * capacity / wanted)} or less."
+            f"replay_capacity={capacity} needs {wanted / 2**20:.0f} MiB, and learning from it "
+            f"{beside / 2**20:.0f} MiB, together more than 80 % of the {free / 2**20:.0f} MiB that "
+            f"are free: {advice}."
         )

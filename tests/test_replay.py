@@ -1,6 +1,7 @@
 """Replay against a Python list that remembers everything."""
 
 import gc
+import re
 
 import numpy as np
 import psutil
@@ -266,9 +267,26 @@ def test_a_sequence_of_padding_takes_no_place():
     assert not np.any(replay.rows.reward[1:])
 
 
+def test_what_learning_takes_counts_and_the_largest_ring_that_fits_is_named():
+    spec = EnvSpec((84, 84, 4), "uint8", None, 2, 5)
+    free = psutil.virtual_memory().available
+    beside = int(0.7 * free)
+    with pytest.raises(
+        ValueError, match=r"learning from it \d+ MiB.*lower replay_capacity to"
+    ) as told:
+        Replay(spec, free // (5 * 2 * 84 * 84 * 4), beside)  # a fifth of what is free
+    largest = int(re.findall(r"to (\d+) or less", str(told.value))[0])
+    taken = Replay.predicted_bytes(spec, largest)
+    assert 0.05 * free < taken < 0.15 * free
+    with pytest.raises(ValueError, match="lower batch_size, or take a smaller torso"):
+        Replay(spec, 10, free)
+
+
 def test_the_memory_that_sequences_take_is_predicted(monkeypatch):
     told = []
-    monkeypatch.setattr(replay_module, "_check_memory", lambda wanted, _: told.append(wanted))
+    monkeypatch.setattr(
+        replay_module, "_check_memory", lambda wanted, _, beside: told.append(wanted)
+    )
     replay = sequences(3 * 100)
     held = sum(x.numpy().nbytes for x in [*replay.rows[:-1], *replay.rows.state])
     assert told[0] == pytest.approx(held, rel=0.05)

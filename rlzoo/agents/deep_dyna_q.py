@@ -121,9 +121,10 @@ class DeepDynaQ:
         self.chunk_length = config.train_every
         head = networks.q_values(spec.num_actions, seed)
         self.network = networks.build_network(spec, torso, head)
+        beside = networks.learning_bytes(self.network, config.batch_size)
+        self.replay = Replay(spec, config.replay_capacity, beside)
         self.target_network = networks.copy_network(self.network)
         self.optimizer = networks.adam(self.network, config.learning_rate)
-        self.replay = Replay(spec, config.replay_capacity)
 
         self.model = TransitionModel(spec, config.model_sizes, seed)
         self.model_optimizer = networks.adam(self.model.network, config.model_learning_rate)

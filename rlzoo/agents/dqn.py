@@ -163,17 +163,19 @@ class DQN:
         self.exploration = strategy
         self.chunk_length = config.train_every
         self.network = networks.build_network(spec, torso, head(spec.num_actions, seed))
-        self.target_network = networks.copy_network(self.network)
-        self.optimizer = networks.adam(self.network, config.learning_rate)
+        beside = networks.learning_bytes(self.network, config.batch_size)
+        capacity = config.replay_capacity
         self.loss: Callable[..., tuple]
         if networks.is_recurrent(torso):
             check_sequences(config)
             state = networks.initial_state(self.network, 1)
             self.loss = recurrent_dqn_loss
-            self.replay = SequenceReplay(spec, config.replay_capacity, config.train_every, state)
+            self.replay = SequenceReplay(spec, capacity, config.train_every, state, beside)
         else:
             self.loss = dqn_loss
-            self.replay = Replay(spec, config.replay_capacity)
+            self.replay = Replay(spec, capacity, beside)
+        self.target_network = networks.copy_network(self.network)
+        self.optimizer = networks.adam(self.network, config.learning_rate)
 
     def init(self, num_envs: int) -> DQNState:
         """Returns the state before the first step."""

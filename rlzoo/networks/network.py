@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from rlzoo.networks.copying import copy_torso, layers_of
-from rlzoo.networks.torsos import Recurrent, is_recurrent
+from rlzoo.networks.torsos import PatchConv2D, Recurrent, is_recurrent
 from rlzoo.types import EnvSpec
 
 _OTHER_FLOATS = {"float16", "bfloat16", "float64"}
@@ -295,6 +295,26 @@ def descend(optimizer, tape: tf.GradientTape, loss, network: keras.Model, max_no
         scaled = old + variable.lr_scale * (variable - old)
         variable.assign(scaled if variable.constraint is None else variable.constraint(scaled))
     return norm
+
+
+def learning_bytes(network: keras.Model, rows: int) -> int:
+    """Returns about the memory in bytes that Q-learning takes beside a network and its replay.
+
+    That is a target network, Adam's moments, gradients, and what each layer computes for a batch:
+    of it and its successors, and again on the way back.
+
+    Args:
+        network: from `build_network`.
+        rows: observations in a batch.
+    """
+    numbers = 0  # that layers compute for one observation
+    for layer in layers_of(network):
+        for output in keras.tree.flatten(getattr(layer, "output", None)):
+            size = math.prod(x or 1 for x in output.shape)
+            if isinstance(layer, PatchConv2D):  # its patches are many times its output
+                size += size // layer.filters * math.prod(layer.kernel.shape[:3])
+            numbers += size
+    return 4 * (5 * network.count_params() + 3 * rows * numbers)
 
 
 def named_variables(prefix: str, owner: keras.Model | keras.optimizers.Optimizer) -> dict:

@@ -6,8 +6,9 @@ recurrent one. Each function here builds one by its parameters; `rlzoo.tables.TO
 
 import inspect
 import math
+import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -15,6 +16,7 @@ from tensorflow.python.ops import control_flow_util  # has no public name; since
 
 from rlzoo.types import nearest
 
+CHANNELS = ("auto", "first", "last")
 _NATURE = (32, 8, 4), (64, 4, 2), (64, 3, 1)  # filters, kernel, stride; Mnih et al. 2015
 
 
@@ -67,10 +69,14 @@ def conv(
     stride: int = 1,
     max_pool: bool = False,
     layer_norm: bool = False,
+    channels: Literal["auto", "first", "last"] = "auto",
     init: str = "he",
     seed: int | None = None,
 ) -> keras.Layer:
     """Returns convolutions over images [height, width, channels], then one dense layer.
+
+    Frames in a stack [frames, height, width] are taken for channels, as are those of a stack of
+    colour images [frames, height, width, 3].
 
     Args:
         variant: `nature` (Mnih et al. 2015, for about 84x84) or `small` (for 10x10 to 28x28).
@@ -81,20 +87,21 @@ def conv(
         max_pool: halve the image after each convolution of the small variant.
         layer_norm: normalise the features before the last activation, so that a new head starts
             from values of a known size, however long the torso was trained.
+        channels: which axis they are; `auto` takes the first for it where it is shorter than both
+            others and these are equal, or where it has 1, 3 or 4.
         init: kernel initialiser: he, orthogonal or glorot.
         seed: of the initialisers.
     """
     if variant not in ("nature", "small"):
         raise ValueError(f"conv expects variant 'nature' or 'small', received {variant!r}.")
+    if channels not in CHANNELS:
+        raise ValueError(f"conv expects channels auto, first or last, received {channels!r}.")
     if stride < 1:
         raise ValueError(f"conv expects a stride of at least 1, received {stride}.")
     small = tuple((count, 3, stride) for count in _sizes("filters", filters))
     stages = _NATURE if variant == "nature" else small
-    smallest = 1
-    for _, kernel, step in reversed(stages):
-        smallest = (2 * smallest - 1 if max_pool else smallest) - 1
-        smallest = smallest * step + kernel
-    layers: list[keras.Layer] = [ImageChannels(smallest, name="channels")]
+    smallest = _smallest(stages, max_pool)
+    layers: list[keras.Layer] = [ImageChannels(smallest, channels, name="channels")]
     for i, (count, kernel, step) in enumerate(stages):
         layers.append(
             PatchConv2D(
@@ -272,38 +279,57 @@ class ChronoBias(keras.initializers.Initializer):
 
 @keras.saving.register_keras_serializable("rlzoo")
 class ImageChannels(keras.Layer):
-    """Gives an image [height, width] the channel axis that convolutions expect.
+    """Gives images the shape [height, width, channels] that convolutions expect.
 
     Args:
         smallest: height and width in pixels that the convolutions need at least.
+        channels: which axis they are, of "auto", "first" and "last"; see `conv`.
     """
 
-    def __init__(self, smallest: int = 1, **kwargs):
+    def __init__(self, smallest: int = 1, channels: str = "auto", **kwargs):
         super().__init__(**kwargs)
         self.smallest = smallest
+        self.channels = channels
 
     def build(self, input_shape):
         """Refuses what the convolutions cannot work on."""
         shape, smallest = tuple(input_shape[1:]), self.smallest
-        if len(shape) not in (2, 3):
+        if len(shape) not in (2, 3, 4):
             raise ValueError(
-                "The conv torso expects images [height, width] or [height, width, channels], "
-                f"received observations of shape {shape}. Use --torso dense."
+                "The conv torso expects images [height, width] or [height, width, channels], or a "
+                f"stack of them, received observations of shape {shape}. Use --torso dense."
             )
-        if any(side is not None and side < smallest for side in shape[:2]):
+        first, sides = _first(shape, self.channels), image_sides(shape, self.channels)
+        if any(side is not None and side < smallest for side in sides):
             raise ValueError(
                 f"This conv torso expects images of at least {smallest}x{smallest} pixels, "
-                f"received {shape[0]}x{shape[1]}. Use --set torso.variant=small, which takes "
+                f"received {sides[0]}x{sides[1]}. Use --set torso.variant=small, which takes "
                 "images from 5x5 pixels, or --torso dense."
+            )
+        if first and self.channels == "auto" and len(shape) == 3:
+            warnings.warn(
+                f"Observations {list(shape)} are taken for {shape[0]} channels of {shape[1]}x"
+                f"{shape[2]} pixels. If the channels are the last axis: --set torso.channels=last.",
+                stacklevel=2,
             )
 
     def call(self, inputs):
         """Returns [B, height, width, channels]."""
-        return inputs if len(inputs.shape) == 4 else keras.ops.expand_dims(inputs, -1)
+        shape = tuple(inputs.shape[1:])
+        if len(shape) == 2:
+            return keras.ops.expand_dims(inputs, -1)
+        if not _first(shape, self.channels):
+            return inputs
+        if len(shape) == 3:
+            return keras.ops.transpose(inputs, (0, 2, 3, 1))
+        frames, height, width, channels = shape
+        moved = keras.ops.transpose(inputs, (0, 2, 3, 1, 4))
+        return keras.ops.reshape(moved, (-1, height, width, frames * channels))
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras."""
-        return {**super().get_config(), "smallest": self.smallest}
+        config = {"smallest": self.smallest, "channels": self.channels}
+        return {**super().get_config(), **config}
 
 
 @keras.saving.register_keras_serializable("rlzoo")
@@ -353,6 +379,32 @@ class HalvingMaxPool(keras.layers.MaxPooling2D):
             inputs = keras.ops.pad(inputs, padding, constant_values=-math.inf)
         shape = (-1, (height + 1) // 2, 2, (width + 1) // 2, 2, channels)
         return keras.ops.max(keras.ops.reshape(inputs, shape), axis=(2, 4))
+
+
+def image_sides(shape: tuple, channels: str = "auto") -> tuple:
+    """Returns height and width of images as a conv torso sees them."""
+    return shape[1:3] if _first(shape, channels) else shape[:2]
+
+
+def _first(shape: tuple, channels: str) -> bool:
+    """Tells whether the first axis holds channels, or frames that become channels."""
+    if len(shape) != 3:
+        return len(shape) == 4
+    first, height, width = shape
+    shorter = first < height and first < width and (height == width or first in (1, 3, 4))
+    return shorter if channels == "auto" else channels == "first"
+
+
+def _smallest(stages: tuple, max_pool: bool) -> int:
+    """Returns the side of the smallest image that convolutions (filters, kernel, stride) take."""
+    smallest = 1
+    for _, kernel, step in reversed(stages):
+        smallest = (2 * smallest - 1 if max_pool else smallest) - 1
+        smallest = smallest * step + kernel
+    return smallest
+
+
+SMALLEST = {"nature": _smallest(_NATURE, False), "small": _smallest(((16, 3, 1),) * 2, False)}
 
 
 def is_recurrent(torso: keras.Layer) -> bool:

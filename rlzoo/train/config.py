@@ -29,6 +29,7 @@ from rlzoo.train.plain import (
     short,
     typed,
 )
+from rlzoo.train.sizing import default_capacity, default_torso
 from rlzoo.train.wrappers import describe as describe_wrappers
 from rlzoo.train.wrappers import imports, wrapped
 from rlzoo.types import EnvSpec, nearest
@@ -280,18 +281,20 @@ def resolve(
         checkpoint_every=merged.get("checkpoint_every", eval_every),
         log_every=merged.get("log_every", min(max(1_000, config.steps // 1_000), 100_000)),
     )
-    return complete(config, where, cls)
+    return complete(config, where, (cls, spec))
 
 
-def complete(config: RunConfig, env: "EnvSource", cls: Any = None) -> RunConfig:
+def complete(
+    config: RunConfig, env: "EnvSource", probed: tuple[Any, EnvSpec] | None = None
+) -> RunConfig:
     """Returns `config` with every hyperparameter filled in and checked against its class.
 
     Args:
         config: the run's configuration, its three open sections possibly partial.
         env: the environment's id, or what makes it, its wrappers around it.
-        cls: the agent's class, where it is known already.
+        probed: the agent's class and what the environment is like, where they are known already.
     """
-    cls = cls or _probe(config, env)[0]
+    cls, spec = probed or _probe(config, env)
     decided = cls.Config(**fill(cls.Config, config.agent_params, also=_OPTIONS))
     params = describe(vars(decided))
     # Which torso and strategy an agent takes by default, and how many environments, are
@@ -314,7 +317,9 @@ def complete(config: RunConfig, env: "EnvSource", cls: Any = None) -> RunConfig:
             f"{config.agent} keeps a table for the Discrete observations of {config.env} and "
             f"takes no torso, received {config.torso.get('name')!r}. Leave the torso out."
         )
-    torso = merge({"name": default}, config.torso) if default else {}
+    torso = merge(default_torso(default, spec), config.torso) if default else {}
+    if "replay_capacity" in params and "replay_capacity" not in config.agent_params:
+        params["replay_capacity"] = default_capacity(spec, params)
     return dataclasses.replace(
         config,
         loop=_loop(config, env, getattr(cls, "loops", ("host", "graph"))),

@@ -117,7 +117,7 @@ class Session:
             stop.message = self.log.message
             size = sum(map(variable_bytes, self.agent.variables().values())) / 2**20
             self.log.message(
-                f"Compiling {config.agent} for {config.env}, {config.loop} loop; its weights and "
+                f"Compiling {_named(config)} for {config.env}, {config.loop} loop; its weights and "
                 f"replay take {size:,.1f} MiB ..."
             )
             if note:
@@ -523,6 +523,13 @@ def end_of_run(agent: Agent, config: RunConfig, start: int = 0) -> tuple[int, st
         f"{total:,} steps, not {config.steps:,}: {config.agent} learns from {agent.chunk_length} "
         f"steps{envs} at a time."
     )
+
+
+def _named(config: RunConfig) -> str:
+    """Returns the agent, and its torso where it is another than dense layers."""
+    parts = [config.torso.get("name", "dense"), config.torso.get("variant")]
+    torso = " ".join(str(part).rpartition(".")[2] for part in parts if part)
+    return config.agent if torso == "dense" else f"{config.agent} ({torso} torso)"
 
 
 class _Every:

@@ -484,3 +484,48 @@ def test_a_chrono_lstm_survives_its_config():
 def test_chrono_refuses_a_wait_that_is_none():
     with pytest.raises(ValueError, match="chrono: expected at least 3 steps or null, received 2"):
         networks.lstm(chrono=2)
+
+
+# Axes of images
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [((4, 12, 12), 4), ((5, 12, 12), 5), ((3, 12, 9), 3), ((4, 12, 12, 3), 12)],
+)
+def test_frames_and_channels_in_front_become_the_last_axis(shape, channels):
+    spec = BOX._replace(obs_shape=shape, obs_dtype="uint8", pixels=True)
+    torso = networks.conv("small", size=4, seed=0)
+    if len(shape) == 3:
+        with pytest.warns(UserWarning, match=rf"taken for {channels} channels of 12x"):
+            network = build(torso, spec)
+    else:
+        network = build(torso, spec)
+    assert network.get_weights()[0].shape == (3, 3, channels, 16)
+    front = np.random.default_rng(0).integers(0, 255, (2, *shape)).astype(np.uint8)
+    last = np.moveaxis(front, 1, 3)  # [B, height, width, frames, ...]
+    last = last.reshape(2, *last.shape[1:3], channels)
+    other = build(networks.conv("small", size=4, seed=0, channels="last"), spec_of_images(last))
+    np.testing.assert_allclose(network(front), other(last), atol=1e-6)
+
+
+def spec_of_images(images):
+    return BOX._replace(obs_shape=images.shape[1:], obs_dtype="uint8", pixels=True)
+
+
+@pytest.mark.parametrize("shape", [(12, 12, 4), (12, 12, 20), (6, 7, 8), (12, 9, 3)])
+def test_channels_at_the_end_stay_there(shape):
+    spec = BOX._replace(obs_shape=shape, obs_dtype="uint8", pixels=True)
+    network = build(networks.conv("small", size=4), spec)
+    assert network.get_weights()[0].shape == (3, 3, shape[-1], 16)
+
+
+def test_which_axis_holds_the_channels_can_be_said():
+    spec = BOX._replace(obs_shape=(6, 12, 12), obs_dtype="uint8", pixels=True)
+    network = build(networks.conv("small", size=4, channels="last"), spec)
+    assert network.get_weights()[0].shape == (3, 3, 12, 16)
+    spec = spec._replace(obs_shape=(20, 12, 12))
+    network = build(networks.conv("small", size=4, channels="first"), spec)
+    assert network.get_weights()[0].shape == (3, 3, 20, 16)
+    with pytest.raises(ValueError, match="expects channels auto, first or last, received 'end'"):
+        networks.conv(channels="end")

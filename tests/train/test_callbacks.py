@@ -130,7 +130,7 @@ def test_a_module_may_hold_the_callback(tmp_path, monkeypatch):
         ([object()], "expected an object with on_step, on_evaluation or on_checkpoint"),
         ([type("Odd", (), {"on_stepp": None})], "Did you mean 'on_step'"),
         (["no_such_module:Name"], "no_such_module.*does not import"),
-        (["json:Decoder"], "json has no 'Decoder'.*'JSONDecoder'"),
+        (["json:Decoder"], "json has no 'Decoder'"),
         (["json"], "expected module:Name, received 'json'"),
         (3, "expected a list of callbacks, received 3"),
         ("json:loads", "expected a list of callbacks"),

@@ -13,6 +13,7 @@ import numpy as np
 
 from rlzoo.agents import Agent
 from rlzoo.envs import make_env, make_envs
+from rlzoo.envs.base import probe
 from rlzoo.envs.making import EnvSource
 from rlzoo.train.evaluate import Evaluation, Evaluator, Mode
 
@@ -73,7 +74,8 @@ def record(
         settings = {**env_settings, "env_kwargs": {**kwargs, "render_mode": "rgb_array"}}
         made = make_env(env, **settings)
         if made.render_mode != "rgb_array":
-            raise ValueError(f"{env} cannot be recorded: it has no render mode 'rgb_array'.")
+            name = probe(made).name
+            raise ValueError(f"{name} cannot be recorded: it has no render mode 'rgb_array'.")
         rates.append(made.metadata.get("render_fps"))
         return _Camera(made, frames)
 
@@ -81,10 +83,10 @@ def record(
         envs = make_envs(filmed, 1, 0, env_kwargs=env_settings["env_kwargs"], check=False)
         with contextlib.closing(envs):
             result = Evaluator(agent, envs, 1, mode).run(seed, lifetime_steps)
-    frames = [_picture(env, frame) for frame in frames]
+    frames = [_picture(envs.name, frame) for frame in frames]
     if len({frame.shape for frame in frames}) > 1:
         sizes = sorted({frame.shape[:2] for frame in frames})
-        raise ValueError(f"{env} cannot be recorded: its pictures have several sizes, {sizes}.")
+        raise ValueError(f"{envs.name} cannot be recorded: its pictures differ in size: {sizes}.")
     fps = _rate(rates[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gif":
@@ -109,7 +111,7 @@ def _no_screen() -> Iterator[None]:
             del os.environ[name]
 
 
-def _picture(env: EnvSource, drawn: Any) -> np.ndarray:
+def _picture(name: str, drawn: Any) -> np.ndarray:
     """Returns what an environment has drawn, refused unless it is a picture."""
     found = type(drawn).__name__
     if isinstance(drawn, np.ndarray):
@@ -117,7 +119,7 @@ def _picture(env: EnvSource, drawn: Any) -> np.ndarray:
             return drawn[..., :3]
         found = f"one of shape {drawn.shape} and {drawn.dtype}"
     raise ValueError(
-        f"{env} cannot be recorded: expected render() to return an array of shape "
+        f"{name} cannot be recorded: expected render() to return an array of shape "
         f"[height, width, 3] and uint8 (0 to 255), received {found}."
     )
 

@@ -1,11 +1,16 @@
+import itertools
 import sys
 import types
 
 import gymnasium
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from rlzoo.envs import make_env
-from rlzoo.envs.making import env_factory
+from rlzoo.envs.base import time_limit
+from rlzoo.envs.making import Wrapped, env_factory
+from rlzoo.envs.ports import make_ported_envs
 from tests.env_doubles import ChainEnv
 
 
@@ -121,3 +126,57 @@ def test_arguments():
 def test_neither_id_nor_callable(env):
     with pytest.raises(ValueError, match=r"an environment id or a callable.*lambda: MyEnv"):
         env_factory(env)
+
+
+# --- time limits ---
+
+
+class Endless(ChainEnv):
+    """Never ends, whatever it states."""
+
+    def __init__(self, **stated):
+        super().__init__(time_limit=10**9)
+        for name, value in stated.items():
+            setattr(self, name, value)
+
+
+@pytest.mark.parametrize(
+    ("stated", "limit"),
+    [
+        ({}, None),
+        ({"max_steps": 64}, 64),  # MiniGrid
+        ({"max_episode_length": np.int64(7)}, 7),  # POPGym
+        ({"max_episode_steps": 9, "max_steps": 5}, 5),
+        ({"max_steps": None}, None),
+        ({"max_steps": 0}, None),
+        ({"max_episode_length": "many"}, None),
+        ({"max_steps": lambda: 3}, None),
+    ],
+)
+def test_limits_are_read_where_environments_state_them(stated, limit):
+    assert time_limit(Endless(**stated)) == limit
+
+
+def steps_of(env) -> int:
+    env.reset(seed=0)
+    for step in itertools.count(1):
+        *_, terminated, truncated, _ = env.step(env.action_space.sample())
+        if terminated or truncated:
+            return step
+    raise AssertionError
+
+
+def test_one_limit_for_ids_callables_and_wrapped_ones():
+    assert steps_of(make_env(Endless, max_episode_steps=7)) == 7
+    assert steps_of(make_env("CliffWalking-v1", max_episode_steps=7)) == 7  # which has none
+    # It replaces the one that an id is registered with, also by a longer one.
+    assert time_limit(make_env("MountainCar-v0", max_episode_steps=300)) == 300
+    wrapped = Wrapped("MountainCar-v0", (gymnasium.wrappers.NormalizeReward,))
+    assert steps_of(make_env(wrapped, max_episode_steps=7)) == 7
+    envs = make_ported_envs("CliffWalking-v1", 2, max_episode_steps=3)
+    state, _ = envs.reset(tf.constant([0, 1]))
+    ends = []
+    for i in range(3):
+        state, step = envs.step(state, tf.constant([0, 0]), tf.constant([0, i]))
+        ends.append(step.truncated.numpy().tolist())
+    assert ends == [[False, False], [False, False], [True, True]]

@@ -1,9 +1,11 @@
 """Configurations: layers, types, names, files, and files that mean harm."""
 
 import dataclasses
+import functools
 import json
 import os
 import re
+import warnings
 
 import gymnasium
 import pytest
@@ -584,3 +586,31 @@ def test_wrong_keywords_are_named(keywords, message, tmp_path):
     with pytest.raises(ValueError, match=re.escape(message)):
         rlzoo.train_seeds("dqn", "CartPole-v1", seeds=[0], run_dir=tmp_path / "run", **keywords)
     assert list(tmp_path.iterdir()) == []
+
+
+# Time limits.
+
+
+def test_a_time_limit_has_one_path():
+    """`gymnasium.make`'s keyword is the same setting, and the highest layer decides."""
+    assert resolve("dyna_q", "CliffWalking-v1").max_episode_steps == 500  # the preset's
+    for how in ({"max_episode_steps": 70}, {"overrides": ["env.max_episode_steps=70"]}):
+        run = resolve("dyna_q", "CliffWalking-v1", **how)
+        assert (run.max_episode_steps, run.env_kwargs) == (70, {})
+    assert resolve("dqn", "CartPole-v1").max_episode_steps == 0
+    with pytest.raises(ValueError, match="max_episode_steps: expected 0 to"):
+        resolve("dqn", "CartPole-v1", max_episode_steps=-1)
+
+
+def test_whole_episodes_without_a_limit_are_given_one_in_a_line():
+    with pytest.warns(UserWarning, match="states no time limit.*1,000 steps.*--max-episode-steps"):
+        run = resolve("reinforce", "CliffWalking-v1")
+    assert (run.max_episode_steps, run.loop) == (1_000, "graph")
+    env = functools.partial(ChainEnv, time_limit=5, end="truncate")  # a callable that ends itself
+    with pytest.warns(UserWarning, match="1,000 steps"):
+        assert resolve("reinforce", env).max_episode_steps == 1_000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resolve("reinforce", env, max_episode_steps=9).max_episode_steps == 9
+        assert resolve("reinforce", "CartPole-v1").max_episode_steps == 0
+        assert resolve("dqn", env).max_episode_steps == 0  # which needs none

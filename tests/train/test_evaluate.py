@@ -12,8 +12,10 @@ import pytest
 import rlzoo
 from rlzoo.envs import make_env, make_envs
 from rlzoo.train import checkpoint
+from rlzoo.train.config import resolve
 from rlzoo.train.evaluate import Evaluator
 from rlzoo.train.host import HostLoop
+from rlzoo.types import ActionBox
 from tests.env_doubles import ChainEnv, FaultyEnv
 from tests.helpers import make_agent
 from tests.train.killed_runs import final_arrays
@@ -24,11 +26,12 @@ TINY = {"eval_every": 20, "eval_episodes": 3, "log_every": 20, "checkpoint_every
 # --- apart from training ---
 
 
-def test_it_leaves_training_as_it_was_and_depends_on_its_seed_alone():
+@pytest.mark.parametrize("mode", ["greedy", "explore"])
+def test_it_leaves_training_as_it_was_and_depends_on_its_seed_alone(mode):
     envs = make_envs("CartPole-v1", 2, 1)
     agent = make_agent("dqn", envs.spec)
     loop = HostLoop(agent, envs, 1)
-    evaluator = Evaluator(agent, make_envs("CartPole-v1", 5, 0), 5)
+    evaluator = Evaluator(agent, make_envs("CartPole-v1", 5, 0), 5, mode)
     for _ in range(10):
         loop.run_chunk()
     arrays, meta = loop.get_state()
@@ -42,7 +45,7 @@ def test_it_leaves_training_as_it_was_and_depends_on_its_seed_alone():
 
     other = evaluator.run(8)
     assert evaluator.run(7) == first and other.returns != first.returns
-    assert Evaluator(agent, make_envs("CartPole-v1", 5, 0), 5).run(7) == first
+    assert Evaluator(agent, make_envs("CartPole-v1", 5, 0), 5, mode).run(7) == first
     for _ in range(40):
         loop.run_chunk()
     assert evaluator.run(7) != first  # it sees what was learned
@@ -84,6 +87,105 @@ def test_the_final_seeds_took_no_part_in_training_or_choosing(tmp_path):
     choosing = [seed for seed in set(before) if before.count(seed) == 5]  # the same 5 times
     assert len(choosing) == 3
     assert run.summary["episodes"] == 3
+
+
+# --- how it acts ---
+
+
+class Corridor(gymnasium.Env):
+    """Sutton & Barto, example 13.1: three states that look the same; in the middle, left is right.
+
+    No policy that always does the same comes to the end.
+    """
+
+    observation_space = gymnasium.spaces.Box(0, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.time = 0, 0
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        self.time += 1
+        way = 2 * action - 1
+        self.place = max(0, self.place + (-way if self.place == 1 else way))
+        return np.ones(1, np.float32), -1.0, self.place == 3, self.time == 60, {}
+
+
+def test_a_policy_is_judged_by_its_draws_where_states_look_the_same():
+    envs = make_envs(Corridor, 20, 0, max_episode_steps=60)
+    agent = make_agent("reinforce", envs.spec)
+    greedy = Evaluator(agent, envs, 20, "greedy").run(1)
+    assert greedy.returns == [-60.0] * 20
+    policy = Evaluator(agent, envs, 20, "policy")
+    drawn = policy.run(1)
+    assert drawn.mean_return > -40 and len(set(drawn.returns)) > 5
+    assert policy.run(1) == drawn and policy.run(2) != drawn  # the seed decides on the draws too
+    assert Evaluator(agent, envs, 20, "policy").run(1) == drawn
+    more = Evaluator(agent, envs, 40, "policy").run(1)
+    assert more.returns[:20] == drawn.returns != more.returns[20:]  # other draws each time
+    envs.close()
+
+
+class Tally(ChainEnv):
+    """Counts the actions it is given."""
+
+    counts = np.zeros(2)
+
+    def step(self, action):
+        Tally.counts[action] += 1
+        return super().step(action)
+
+
+def test_one_action_in_20_is_random_if_it_is_to_explore():
+    """Of 2 actions a random one is the other one in half the cases: 1 in 40."""
+    envs = make_envs(partial(Tally, time_limit=200, end="truncate"), 20, 0, max_episode_steps=200)
+    agent = make_agent("dqn", envs.spec)
+    Tally.counts[:] = 0
+    Evaluator(agent, envs, 20, "explore").run(0)
+    assert Tally.counts.sum() == 4_000
+    assert min(Tally.counts) / 4_000 == pytest.approx(0.025, rel=0.3)  # 3 deviations
+    envs.close()
+
+
+def test_a_value_agent_is_greedy_where_a_policy_is_asked_for():
+    envs = make_envs("CartPole-v1", 3, 0)
+    agent = make_agent("dqn", envs.spec)
+    assert Evaluator(agent, envs, 3, "policy").run(0) == Evaluator(agent, envs, 3).run(0)
+    box = agent.spec._replace(action_box=ActionBox((1,), (0.0,), (1.0,)))
+    agent.spec = box
+    with pytest.raises(ValueError, match=r"'explore' takes random actions.*Discrete"):
+        Evaluator(agent, envs, 3, "explore")
+    envs.close()
+
+
+def test_a_run_is_judged_chosen_and_loaded_in_its_mode(tmp_path):
+    run = rlzoo.train(
+        "reinforce", Corridor, steps=200, num_envs=2, max_episode_steps=60, preset=False,
+        overrides={**TINY, "torso.sizes": [4]}, run_dir=tmp_path, quiet=True,
+    )  # fmt: skip
+    assert run.config.eval_mode == "policy"  # as it learns one
+    assert rlzoo.evaluate(tmp_path, env=Corridor, episodes=3).mean_return > -60
+    greedy = rlzoo.evaluate(tmp_path, env=Corridor, episodes=3, eval_mode="greedy")
+    assert greedy.mean_return == -60
+    assert (
+        rlzoo.evaluate(tmp_path, env=Corridor, episodes=3).mean_return
+        == (run.summary["mean_return"])
+    )
+    drawn = [rlzoo.load(tmp_path, env=Corridor).predict(np.ones((50, 1))) for _ in range(2)]
+    assert 5 < drawn[0].sum() < 45 and (drawn[0] == drawn[1]).all()
+    always = rlzoo.load(tmp_path, env=Corridor, eval_mode="greedy").predict(np.ones((50, 1)))
+    assert len(set(always.tolist())) == 1
+    with pytest.raises(ValueError, match="eval_mode: expected"):
+        rlzoo.evaluate(tmp_path, env=Corridor, eval_mode="gready")
+
+
+def test_value_agents_are_judged_greedily_and_presets_as_they_say():
+    assert resolve("dqn", "CartPole-v1").eval_mode == "greedy"
+    assert resolve("reinforce", "CartPole-v1", preset=False).eval_mode == "policy"
+    assert resolve("reinforce", "CartPole-v1").eval_mode == "greedy"
+    assert resolve("reinforce", "CartPole-v1", eval_mode="explore").eval_mode == "explore"
 
 
 # --- what it counts ---

@@ -366,3 +366,23 @@ def test_nothing_is_compiled_after_warm_up_and_memory_is_flat(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("flat") == 7, done.stdout
+
+
+class Boundless(ChainEnv):
+    """States a limit that it does not keep to."""
+
+    max_steps = 5
+
+
+def test_a_whole_episode_is_cut_where_its_environment_said_that_it_ends():
+    envs = make_envs(partial(Boundless, time_limit=1_000), 2, 0)
+    agent = make_agent("reinforce", envs.spec)
+    assert agent.chunk_length == 5
+    loop = HostLoop(agent, envs, 0)
+    for _ in range(2):
+        report = loop.run_chunk()
+        assert report.steps == 10
+        assert [episode[:2] for episode in report.episodes] == [(5.0, 5), (5.0, 5)]
+        assert loop._chunk.last.tolist() == [[False] * 2] * 4 + [[True] * 2]
+        assert loop._chunk.discount.all()  # it goes on: its value is bootstrapped
+    envs.close()

@@ -160,7 +160,7 @@ class Session:
             self.log.progress(self.step, partial(self._shown, report.metrics))
             if rows.due(self.step):
                 self.log.scalars(self.step, self._means.take())
-            if self.callbacks:
+            if self.callbacks and report.chunks:  # else the report is yet to come
                 self.callbacks.call("on_step", self.step, report.metrics, report.episodes)
             if evaluations.due(self.step) and self.step < config.steps:
                 self._evaluate()

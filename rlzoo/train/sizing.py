@@ -6,7 +6,7 @@ from typing import Any
 
 from rlzoo.types import EnvSpec
 
-_MOST_REPLAY = 2**30  # bytes that replay takes where nobody says how much
+_MOST_REPLAY = 2**29  # bytes where nobody says how many; saving takes as much again, or twice
 
 
 def default_torso(name: str, spec: EnvSpec) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def default_capacity(spec: EnvSpec, params: dict[str, Any]) -> int:
     fitting = max(fitting // digits * digits, *least)
     warnings.warn(
         f"replay_capacity is {fitting:,} instead of {wanted:,}: with observations {spec.obs_shape} "
-        "it takes 1 GiB. Choose another with --set replay_capacity=N.",
+        "it takes 512 MiB. Choose another with --set replay_capacity=N.",
         stacklevel=2,
     )
     return min(fitting, wanted)

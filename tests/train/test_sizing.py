@@ -31,13 +31,13 @@ def test_images_get_convolutions_that_fit_them(spec, torso):
     assert default_torso("lstm", spec) == {"name": "lstm"}, "an agent's other default stays"
 
 
-def test_replay_of_large_observations_takes_a_gibibyte_by_default():
+def test_replay_of_large_observations_takes_512_mebibytes_by_default():
     params = {"replay_capacity": 50_000, "learning_starts": 1_000, "batch_size": 128}
     assert default_capacity(images(28, 28), params) == 50_000
     spec = images(210, 160, 3)
-    with pytest.warns(UserWarning, match=r"replay_capacity is 5,300 instead of 50,000.*1 GiB"):
+    with pytest.warns(UserWarning, match=r"replay_capacity is 2,600 instead of 50,000.*512 MiB"):
         capacity = default_capacity(spec, params)
-    assert 0.9 * 2**30 < Replay.predicted_bytes(spec, capacity) <= 2**30
+    assert 0.9 * 2**29 < Replay.predicted_bytes(spec, capacity) <= 2**29
     huge = images(4_000, 4_000, 3)
     with pytest.warns(UserWarning, match="replay_capacity is 1,000 instead"):
         assert default_capacity(huge, params) == 1_000, "the agent begins at learning_starts"

@@ -13,6 +13,7 @@ from rlzoo.train import config
 from rlzoo.train.config import load_run, resolve
 from rlzoo.train.wrappers import describe, makers, wrapped
 from tests.train.killed_runs import final_arrays
+from tests.train.test_callbacks import StopAt
 
 TINY = {"eval_every": 100, "eval_episodes": 1, "learning_starts": 16, "batch_size": 8,
         "replay_capacity": 100, "torso.sizes": [8], "checkpoint_every": 50}  # fmt: skip
@@ -79,9 +80,9 @@ def test_a_run_trains_evaluates_resumes_and_loads_with_gymnasiums_own(tmp_path):
 @pytest.mark.slow
 def test_resume_is_exact_with_wrappers(tmp_path):
     wrappers = [STACK, "FlattenObservation"]
-    run = train(tmp_path / "run", wrappers)
+    run = train(tmp_path / "run", wrappers, steps=200, callbacks=[StopAt(100)])
     whole = train(tmp_path / "whole", wrappers, steps=200)
-    rlzoo.resume(run.dir, steps=200, quiet=True)
+    assert run.summary["steps"] < rlzoo.resume(run.dir, quiet=True).summary["steps"]
     expected = final_arrays(whole.dir)
     for name, array in final_arrays(run.dir).items():
         assert array.tobytes() == expected[name].tobytes(), name

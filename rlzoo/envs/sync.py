@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from rlzoo.envs.base import Envs, Fault, MakeEnv, Slot, fault
+from rlzoo.envs.base import Envs
 from rlzoo.envs.making import RAISED
+from rlzoo.envs.slot import Fault, MakeEnv, Slot, fault
 
 
 class SyncEnvs(Envs):

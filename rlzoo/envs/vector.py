@@ -7,10 +7,10 @@ its own. Nothing that is not finite gets out, and no transition is made up.
 import functools
 from typing import Any
 
-from rlzoo.envs import base
-from rlzoo.envs.base import MakeEnv, Probe
+from rlzoo.envs import slot
 from rlzoo.envs.check import check_env
 from rlzoo.envs.making import EnvSource, close_env, env_factory
+from rlzoo.envs.slot import MakeEnv, Probe
 from rlzoo.envs.sync import SyncEnvs
 from rlzoo.envs.workers import AsyncEnvs
 from rlzoo.types import nearest
@@ -79,6 +79,6 @@ def _probe(env: EnvSource, make: MakeEnv, check: bool) -> Probe:
     try:
         if check and (problems := check_env(asked, faults=False)):
             raise ValueError(f"rlzoo cannot work with {env}: {' '.join(problems)}")
-        return base.probe(asked)
+        return slot.probe(asked)
     finally:
         close_env(asked)

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 
-from rlzoo.envs.base import Envs, Fault, MakeEnv, Slot, fault
+from rlzoo.envs.base import Envs
+from rlzoo.envs.slot import Fault, MakeEnv, Slot, fault
 
 _START_SECONDS = 60.0  # until a new process answers, which imports the user's modules
 _CLOSE_SECONDS = 5.0

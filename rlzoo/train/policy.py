@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent
 from rlzoo.envs import make_envs
-from rlzoo.envs.base import Envs, env_action
+from rlzoo.envs.base import Envs
+from rlzoo.envs.slot import env_action
 from rlzoo.exploration import Exploration
 from rlzoo.train import checkpoint
 from rlzoo.train import evaluate as evaluation

@@ -13,8 +13,8 @@ import numpy as np
 
 from rlzoo.agents import Agent
 from rlzoo.envs import make_env, make_envs
-from rlzoo.envs.base import probe
 from rlzoo.envs.making import EnvSource
+from rlzoo.envs.slot import probe
 from rlzoo.train.evaluate import Evaluation, Evaluator, Mode
 
 _FPS = 30  # where an environment does not say

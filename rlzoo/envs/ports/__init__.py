@@ -7,7 +7,6 @@ from typing import Any
 
 import gymnasium
 
-from rlzoo.envs.base import time_limit
 from rlzoo.envs.making import EnvSource, make_env
 from rlzoo.envs.ports.acrobot import Acrobot
 from rlzoo.envs.ports.base import EnvState, Port, PortedEnvs
@@ -20,6 +19,7 @@ from rlzoo.envs.ports.memory import Memory
 from rlzoo.envs.ports.mountain_car import MountainCar, MountainCarContinuous
 from rlzoo.envs.ports.pendulum import Pendulum
 from rlzoo.envs.ports.tabular import Tabular
+from rlzoo.envs.slot import time_limit
 from rlzoo.envs.spaces import learner_spec
 
 PORTS: dict[str, type[Port]] = {  # by the id that Gymnasium registers

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from rlzoo.envs import make_env
-from rlzoo.envs.base import time_limit
 from rlzoo.envs.making import Wrapped, env_factory
 from rlzoo.envs.ports import make_ported_envs
+from rlzoo.envs.slot import time_limit
 from tests.env_doubles import ChainEnv
 
 

@@ -309,7 +309,7 @@ def learning_bytes(network: keras.Model, rows: int) -> int:
     """
     numbers = 0  # that layers compute for one observation
     for layer in layers_of(network):
-        for output in keras.tree.flatten(getattr(layer, "output", None)):
+        for output in keras.tree.flatten(getattr(layer, "output", ())):
             size = math.prod(x or 1 for x in output.shape)
             if isinstance(layer, PatchConv2D):  # its patches are many times its output
                 size += size // layer.filters * math.prod(layer.kernel.shape[:3])

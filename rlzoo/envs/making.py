@@ -143,7 +143,8 @@ def _make(name: str, make: Callable[..., gymnasium.Env], kwargs: dict[str, Any])
         how = f"run `{lines[0]}`" if lines else "install what it names"
         raise ValueError(f"{name} needs a package that is missing: {how} ({error})") from error
     except TypeError as error:
-        if not kwargs or "unexpected keyword" not in str(error):
+        refused = ("unexpected keyword", "takes no arguments")
+        if not kwargs or not any(text in str(error) for text in refused):
             raise
         raise ValueError(f"{name} does not take all of env_kwargs {kwargs}: {error}") from error
     except SystemExit as error:

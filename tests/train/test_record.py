@@ -66,6 +66,20 @@ def test_what_is_no_picture_is_refused_in_one_line(drawn, found, drawn_run, tmp_
     assert not (tmp_path / "film.gif").exists()
 
 
+class NoMode(Draws):
+    """Takes no arguments, as classes without a constructor do."""
+
+    def __new__(cls, *arguments, **kwargs):
+        if kwargs:
+            raise TypeError("NoMode() takes no arguments")
+        return super().__new__(cls)
+
+
+def test_an_environment_that_takes_no_render_mode(drawn_run, tmp_path):
+    with pytest.raises(ValueError, match=r"NoMode does not take all of env_kwargs.*render_mode"):
+        rlzoo.record(drawn_run.dir, tmp_path / "film.gif", env=NoMode)
+
+
 @pytest.mark.parametrize("fps", [None, 0, -1, float("nan"), "10", 20])
 @pytest.mark.parametrize("ending", ["gif", "mp4"])
 def test_films_of_any_rate_and_size(fps, ending, drawn_run, tmp_path):

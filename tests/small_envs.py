@@ -139,7 +139,7 @@ TASKS = {
     "corridor": Task(Corridor, 3_000, 0.9, 30),
     "negative": Task(Costs, 4_000, -7.0, 50),
     "chain": Task(Chain, 5_000, 120.0, 20),
-    "long": Task(Thermostat, 20_000, 150.0, 500),
+    "long": Task(Thermostat, 20_000, 50.0, 500),
     "image": Task(Catch, 8_000, 0.6, kinds=("box",)),
     "memory": Task(partial(Memory, delay=2), 8_000, 0.8, torso="lstm", kinds=("box",)),
     "cartpole": Task(partial(gymnasium.make, "CartPole-v1"), 15_000, 100.0, kinds=("box",)),

@@ -81,6 +81,7 @@ def main() -> None:
 
 def page(found: dict[str, dict]) -> list[str]:
     """Returns the lines of docs/results/robustness.md."""
+    own = ", ".join(sorted({row["cpu"] for result in found.values() for row in result["rows"]}))
     lines = [
         "# Do the presets hold on other processors?",
         "",
@@ -88,7 +89,10 @@ def page(found: dict[str, dict]) -> list[str]:
         "machine's own instructions, with `XLA_FLAGS=--xla_cpu_max_isa=AVX2`, and with",
         "`ONEDNN_MAX_CPU_ISA=AVX2`, for seeds that it was not tuned on, in the graph loop.",
         "`best` is the mean return of the best checkpoint over 20 fresh episodes, `last` that of",
-        "the final weights. Made by `scripts/learn robustness`.",
+        "the final weights. Made by `scripts/learn robustness`. Where `last` is far below `best`,",
+        "as on CartPole, training forgot again; `evaluate`, `record` and `load` take the best.",
+        "",
+        f"The machine's own instructions: {own}. Seeds that are missing were not trained yet.",
         "",
         "| preset | promised | best reaches it | worst best | last reaches it | worst last |",
         "|---|---|---|---|---|---|",

@@ -12,7 +12,7 @@ import rlzoo
 from rlzoo.agents import AGENTS
 from tests.small_envs import TASKS
 
-# One for each agent; the others are slow ones, two minutes in all.
+# One for each agent; the others are slow ones, four minutes of one core in all.
 QUICK = {"dqn-box-bandit", "reinforce-box-one-step", "dyna_q-discrete-corridor"}
 
 

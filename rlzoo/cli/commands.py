@@ -223,6 +223,8 @@ def show(command: str, result: dict[str, Any]) -> None:
         for found in result["predictions"]:
             print(f"{found['file']}: {found['class']} ({100 * found['probability']:.1f} %)")
     elif command in ("train", "resume"):
+        from rlzoo.train.plain import advice
+
         run_dir = Path(result["run_dir"])
         if not result["episodes"]:
             mean = result["mean_return"]
@@ -237,7 +239,7 @@ def show(command: str, result: dict[str, Any]) -> None:
             print(f"Stopped by {stopped_by} at step {result['steps']:,}.")
         print(f"Results in {run_dir}. See how it went, and evaluate it again:")
         print(f"  tensorboard --logdir {shlex.quote(str(_runs_dir(run_dir)))}")
-        print(f"  rlzoo evaluate {shlex.quote(str(run_dir))}")
+        print(f"  {advice('evaluate', run_dir, result['env'])}")
     elif command == "evaluate":
         print(_returns(result))
     elif command == "record":

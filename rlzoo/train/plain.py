@@ -10,6 +10,7 @@ import inspect
 import math
 import os
 import re
+import shlex
 import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -239,6 +240,17 @@ def mark(value: Any) -> str:
         value = value.func
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{CALLABLE}{named.__module__}.{named.__qualname__}"
+
+
+def advice(verb: str, run_dir: Any, env: str = "") -> str:
+    """Returns the command that does this with a run, as it can be pasted.
+
+    An environment that a module registers, or that Python made, must be given again.
+    """
+    if env.startswith(CALLABLE):
+        return f"rlzoo.{verb}({str(run_dir)!r}, env=...) in Python"
+    again = ["--env", env] if ":" in env else []
+    return shlex.join(["rlzoo", verb, str(run_dir), *again])
 
 
 def short(value: Any) -> str:

@@ -8,7 +8,6 @@ nothing had happened.
 import dataclasses
 import datetime
 import os
-import shlex
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,7 +26,7 @@ from rlzoo.train import meta as metas
 from rlzoo.train.build import assign, stream, template_of
 from rlzoo.train.config import filled, flatten, make_torso
 from rlzoo.train.entry import entry
-from rlzoo.train.plain import assignments, fill, load_yaml, merge, read_text, short, typed
+from rlzoo.train.plain import advice, assignments, fill, load_yaml, merge, read_text, short, typed
 from rlzoo.train.session import open_log
 from rlzoo.train.stop import Interrupted, Stop
 from rlzoo.types import ObsSpec, nearest
@@ -115,7 +114,7 @@ def pretrain(
             if (path / "config.yaml").exists():
                 raise ValueError(
                     f"{path} holds a run already. Take another --run-dir, or go on with it: "
-                    f"rlzoo resume {shlex.quote(str(path))}"
+                    f"{advice('resume', path)}"
                 )
             return _train(path, resolved, quiet)
     finally:  # a run that could not start leaves no folders behind

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import datetime
 import re
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from rlzoo.train.config import (
 )
 from rlzoo.train.entry import entry
 from rlzoo.train.evaluate import Evaluation
-from rlzoo.train.plain import CALLABLE
+from rlzoo.train.plain import CALLABLE, advice
 from rlzoo.train.policy import evaluate
 from rlzoo.train.session import Session
 from rlzoo.train.stop import Stop
@@ -197,7 +196,7 @@ def train(
             if (path / "config.yaml").exists():
                 raise ValueError(
                     f"{path} holds a run already. Take another --run-dir, or go on with it: "
-                    f"rlzoo resume {shlex.quote(str(path))}"
+                    f"{advice('resume', path, resolved.env)}"
                 )
             return _train(path, resolved, source, quiet, callbacks, loggers)
     finally:  # a run that could not start leaves no folders behind

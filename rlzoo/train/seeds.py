@@ -8,7 +8,6 @@ import dataclasses
 import inspect
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from rlzoo.train.build import Source, build_agent, environment
 from rlzoo.train.config import RunConfig, flatten, from_yaml, load_run, resolve, to_yaml
 from rlzoo.train.entry import entry
 from rlzoo.train.loggers import LOGGERS
-from rlzoo.train.plain import CALLABLE, short, typed
+from rlzoo.train.plain import CALLABLE, advice, short, typed
 from rlzoo.train.run import further, new_run_dir
 from rlzoo.train.stop import Interrupted, Stop
 from rlzoo.train.wrappers import describe
@@ -95,7 +94,7 @@ def train_seeds(
     if (path / "config.yaml").exists() or seed_dirs(path):
         raise ValueError(
             f"{path} holds runs already. Take another --run-dir, or go on with them: "
-            f"rlzoo resume {shlex.quote(str(path))}"
+            f"{advice('resume', path, first.env)}"
         )
     with files.lock(path):
         _write(path, configs)
@@ -211,6 +210,7 @@ def _train(
     path: Path, configs: Mapping[int, RunConfig], options: list[str], quiet: bool
 ) -> dict[str, Any]:
     """Trains the seeds that are not finished, and writes the aggregate of those that are."""
+    env = next(iter(configs.values())).env
 
     def unfinished() -> list[int]:
         return [s for s, c in configs.items() if not _is_finished(path / f"s{s}", c)]
@@ -234,14 +234,14 @@ def _train(
             list(pool.map(train, waiting))
         if stop.signal and (left := unfinished()):
             where = f"with {len(configs) - len(left)} of {len(configs)} seeds finished"
-            raise Interrupted(path, where, stop.signal)
+            raise Interrupted(path, where, stop.signal, env=env)
     finished = {seed: path / f"s{seed}" for seed in configs if seed not in failed}
     summary = aggregate.write(path, finished) if finished else {}
     if failed:
         reasons = "; ".join(f"s{seed}: {failed[seed]}" for seed in sorted(failed))
         raise SeedsFailed(
             f"{len(failed)} of {len(configs)} seeds failed: {reasons.rstrip('.')}. "
-            f"Try these again with: rlzoo resume {shlex.quote(str(path))}"
+            f"Try these again with: {advice('resume', path, env)}"
         )
     return summary
 

@@ -182,7 +182,11 @@ class Session:
         """Saves and ends the run if a signal has asked for it. Only where a chunk has ended."""
         if self._stop.signal:
             self._save()
-            raise Interrupted(self.run_dir, f"at step {self.step}", self._stop.signal)
+            raise self._interrupted(f"at step {self.step}")
+
+    def _interrupted(self, where: str, **told: str) -> Interrupted:
+        signal_number, env = self._stop.signal, self.config.env
+        return Interrupted(self.run_dir, where, signal_number, env=env, **told)
 
     def _is_unsaved_long(self) -> bool:
         minutes = self.config.checkpoint_minutes
@@ -410,8 +414,7 @@ class Session:
         def on_step(t: int) -> None:
             nonlocal shown
             if self._stop.signal:
-                saved = "nothing is lost"
-                raise Interrupted(self.run_dir, "amid a replay", self._stop.signal, saved)
+                raise self._interrupted("amid a replay", saved="nothing is lost")
             if time.monotonic() - shown >= _TELL_SECONDS:
                 shown = time.monotonic()
                 self.log.message(f"Replayed {t:,} of {max(lengths):,} steps of each.")
@@ -493,7 +496,7 @@ class Session:
 
     def _leave_at_once(self) -> None:
         if self._stop.signal:
-            raise Interrupted(self.run_dir, "in the last evaluation", self._stop.signal)
+            raise self._interrupted("in the last evaluation")
 
 
 class _BrokenOff(Exception):

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
-import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from rlzoo.train.plain import advice
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 5.0  # seconds from a signal until a run is ended where it stands
@@ -19,9 +20,14 @@ class Interrupted(Exception):
     """Ctrl-C or SIGTERM ended a run after it was saved; `exit_code` is 130 or 143."""
 
     def __init__(
-        self, run_dir: Path, where: str, signal_number: int, saved: str = "everything is saved"
+        self,
+        run_dir: Path,
+        where: str,
+        signal_number: int,
+        saved: str = "everything is saved",
+        env: str = "",
     ):
-        command = f"rlzoo resume {shlex.quote(str(run_dir))}"
+        command = advice("resume", run_dir, env)
         super().__init__(f"Interrupted {where}; {saved}. Go on with: {command}")
         self.run_dir = run_dir
         self.exit_code = 128 + signal_number

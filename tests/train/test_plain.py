@@ -80,3 +80,15 @@ def test_what_are_no_seeds(seeds):
 def test_a_strange_object_is_left_to_its_check():
     thing = object()
     assert plain_value({"a": thing})["a"] is thing
+
+
+@pytest.mark.parametrize(
+    ("env", "command"),
+    [
+        ("CartPole-v1", "rlzoo resume 'runs/a b'"),
+        ("my_env:My-v0", "rlzoo resume 'runs/a b' --env my_env:My-v0"),
+        ("callable:mine.make", "rlzoo.resume('runs/a b', env=...) in Python"),
+    ],
+)
+def test_printed_commands_can_be_pasted(env, command):
+    assert advice("resume", "runs/a b", env) == command

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from rlzoo.train.config import resolve, to_yaml
-from rlzoo.train.plain import plain_value, typed
+from rlzoo.train.plain import advice, plain_value, typed
 from rlzoo.train.seeds import _numbers
 
 
@@ -54,7 +54,7 @@ def test_a_run_takes_them_everywhere():
     )  # fmt: skip
     assert (config.steps, config.seed, config.num_envs, config.eval_every) == (1000, 2**40, 2, 200)
     assert yaml.safe_load(to_yaml(config))["torso"]["sizes"] == [8, 8]
-    assert config.env_kwargs == {"max_episode_steps": 20}
+    assert config.max_episode_steps == 20
 
 
 @pytest.mark.parametrize("name", ["steps", "seed", "num_envs"])

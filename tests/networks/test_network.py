@@ -300,3 +300,20 @@ def test_keras_loads_a_network_of_ours_after_import_rlzoo(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     want = float(np.sum(network(np.full((1, 10, 10, 2), 255, np.uint8))))
     assert float(done.stdout) == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "torso",
+    [
+        lambda: networks.dense((8,)),
+        lambda: networks.lstm(4, encoder=(5,)),
+        lambda: keras.layers.StackedRNNCells([keras.layers.LSTMCell(3)]),
+        lambda: networks.Recurrent(
+            keras.layers.GRUCell(4), keras.Sequential([keras.layers.ReLU()])
+        ),
+    ],
+)
+def test_what_learning_takes_is_known_of_any_network_and_grows_with_the_batch(torso):
+    network = build(BOX, torso())
+    few, many = (networks.learning_bytes(network, rows) for rows in (8, 1_000))
+    assert 20 * network.count_params() < few < many

@@ -30,18 +30,21 @@ def cases() -> Iterator:
 @pytest.mark.parametrize(("name", "kind", "task"), list(cases()))
 def test_bare_defaults_learn_or_say_why_not(name, kind, task, tmp_path):
     """The best of two seeds: what is pinned is that defaults work, not one seed's luck."""
+    steps = task.steps
+    if name == "reinforce":  # it learns once in eight episodes
+        steps *= 4
     returns = []
     for seed in (0, 1):
         try:
             run = rlzoo.train(
                 name,
                 task.make(kind),
-                steps=task.steps,
+                steps=steps,
                 torso=task.torso,
                 seed=seed,
                 preset=False,
                 run_dir=tmp_path / str(seed),
-                overrides={"eval_every": task.steps // 2, "eval_episodes": 10},
+                overrides={"eval_every": steps // 2, "eval_episodes": 10},
                 quiet=True,
             )
         except ValueError as error:

@@ -168,6 +168,11 @@ def _check(config: RunConfig, env: str | None, wrappers: Sequence[Any] | None) -
                 f"{key}: {str(value).replace(CALLABLE, '')} is an object of this process, and each "
                 "seed trains in another. Give it by name, or call rlzoo.train once for each seed."
             )
+    if config.torso.get("trained"):
+        raise ValueError(
+            "torso: its weights are in this process, and each seed trains in another. Start from a "
+            "run's torso (torso_from=RUN), or call rlzoo.train once for each seed."
+        )
     from_yaml(to_yaml(config), env=env, wrappers=wrappers)
     probe = make_envs(environment(config, Source()), 1, 0, **config.env_settings)
     probe.close()

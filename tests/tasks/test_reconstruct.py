@@ -20,7 +20,7 @@ def test_the_target_is_the_observation_standardised():
     inputs = {row.tobytes() for part in parts for row in part.inputs["obs"]}
     assert len(inputs) == 50
     assert problem.loss([[1.0, 0.0]], [[0.0, 0.0]]) == 0.5
-    assert problem.obs == ((4,), "float32", None) and not problem.classes
+    assert problem.obs == ((4,), "float32", None, False) and not problem.classes
 
 
 def test_a_discrete_observation_is_a_class():

@@ -97,8 +97,11 @@ def test_an_environment_of_which_there_can_be_one(agent, tmp_path, capfd):
 def test_training_does_not_notice_where_it_is_evaluated(agent, env, tmp_path):
     """Also exact resume: k steps to an end and the rest are as many steps in one go."""
     small = {
-        "dqn": {"learning_starts": 16, "batch_size": 8, "replay_capacity": 64, "torso.sizes": [8]}
-    }
+        "dqn": {
+            "learning_starts": 16, "batch_size": 8, "replay_capacity": 64, "torso.sizes": [8],
+            "exploration.epsilon": 0.5,  # by default it falls within a fifth of `steps`
+        }
+    }  # fmt: skip
     arguments = {
         "agent": agent, "env": env, "num_envs": 2, "loop": "host", "max_episode_steps": 8,
         "overrides": small.get(agent, {}),

@@ -152,6 +152,7 @@ class Signalling(gymnasium.Wrapper):
     """Sends its process a signal at a step of its own, once another one has taken `after` steps."""
 
     others, after, skipped = 0, 0, 0
+    trained_in: "Signalling | None" = None
 
     def __init__(self, env):
         super().__init__(env)
@@ -160,7 +161,9 @@ class Signalling(gymnasium.Wrapper):
     def step(self, action):
         cls = type(self)
         self.count += 1
-        if self.count > 30:  # no evaluation has so many: it is the one that is trained in
+        if cls.trained_in is None and self.count > 30:  # no evaluation has so many by then
+            cls.trained_in = self
+        if self is cls.trained_in:
             cls.others = self.count
         elif cls.others >= cls.after > 0:
             cls.skipped -= 1
@@ -180,6 +183,7 @@ class Signalling(gymnasium.Wrapper):
 )
 def test_an_evaluation_is_broken_off_and_done_later(after, skipped, where, host_run, tmp_path):
     Signalling.others, Signalling.after, Signalling.skipped = 0, after, skipped
+    Signalling.trained_in = None
     with pytest.raises(rlzoo.Interrupted, match=f"Interrupted {where}; everything is saved"):
         train(tmp_path / "run", lambda: Signalling(LIMITED()))
     rlzoo.resume(tmp_path / "run", env=LIMITED, quiet=True)

@@ -166,12 +166,7 @@ def stop_at(monkeypatch, step: int, number: int) -> None:
     ("number", "step", "epoch", "where"),
     [
         (signal.SIGTERM, 10, 1, "in epoch 2; saved up to epoch 1"),
-        (
-            signal.SIGINT,
-            14,
-            2,
-            "after epoch 2; saved up to epoch 2",
-        ),  # its last step: the epoch counts
+        (signal.SIGINT, 14, 1, "in the validation of epoch 2; saved up to epoch 1"),
     ],
 )
 def test_stopped_and_resumed(number, step, epoch, where, digits, digits_run, tmp_path, monkeypatch):

@@ -266,6 +266,14 @@ def cartpole():
     return gymnasium.make("CartPole-v1")
 
 
+class Own(keras.layers.Dense):
+    pass
+
+
+TRAINED = keras.layers.Dense(4)
+TRAINED.build((None, 4))
+
+
 class Mine(Exploration):
     def log_probs(self, scores, state, step):
         return scores
@@ -278,7 +286,8 @@ class Mine(Exploration):
         ({"seeds": [0, -1]}, "seed: expected 0 to"),
         ({"overrides": {"seed": 3}}, "received both"),
         ({"env": cartpole, "agent": "dqn"}, "env: .*cartpole is an object of this process"),
-        ({"torso": keras.layers.Dense(4), "env": "CartPole-v1"}, "torso.name: .*Dense is an obj"),
+        ({"torso": Own(4), "env": "CartPole-v1"}, "torso.name: .*Own is an object"),
+        ({"torso": TRAINED, "env": "CartPole-v1"}, "its weights are in this process"),
         ({"exploration": Mine()}, "exploration.name: .*Mine is an object of this process"),
         ({"agent": "dyna_q", "env": "CartPole-v1", "torso": "lstm"}, "recurrent torso"),
         ({"steps": 0}, "steps: expected 1 to"),

@@ -40,7 +40,8 @@ def competent(env_id, env_kwargs):
     def policy(env, obs, random):
         if random.random() < 0.1:
             return random_policy(env, obs, random)
-        return int(ways[env.lifetime_steps >= env.change_after][obs])
+        changed = getattr(env, "lifetime_steps", 0) >= env.change_after
+        return int(ways[changed][obs])
 
     return policy
 

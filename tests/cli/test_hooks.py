@@ -42,6 +42,7 @@ def module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_run_takes_hooks_by_name_and_resume_wants_them_again(module, tmp_path, capfd):
     assert main([*TRAIN, "--run-dir", "run", *HOOKS]) == 0
     summary = json.loads(capfd.readouterr().out)

@@ -238,7 +238,14 @@ def test_a_script_without_a_main_guard_is_not_imported_again(tmp_path):
     assert run.stdout == "imported\nab True\n"
 
 
-@pytest.mark.parametrize("busy", ["pass", "time.sleep(60)", "ctypes.PyDLL(None).sleep(60)"])
+@pytest.mark.parametrize(
+    "busy",
+    [
+        pytest.param("pass", marks=pytest.mark.slow),
+        pytest.param("time.sleep(60)", marks=pytest.mark.slow),
+        "ctypes.PyDLL(None).sleep(60)",
+    ],
+)
 def test_no_worker_outlives_a_killed_parent(busy, tmp_path):
     """Nor does one that hangs, even where it keeps Python from running."""
     process, workers = start_and_list_workers(tmp_path, busy)

@@ -59,9 +59,10 @@ def torso_with(layer):
 
 CASES = [(agent, False) for agent in AGENTS] + [("dqn", True), ("reinforce", True)]
 IDS = [f"{agent}-{'recurrent' if recurrent else 'dense'}" for agent, recurrent in CASES]
+COMPILED = [pytest.param(c, marks=pytest.mark.slow) if c[1] else c for c in CASES]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=IDS)
+@pytest.fixture(scope="module", params=COMPILED, ids=IDS)
 def trained(request):
     """An agent with all such layers, compiled by XLA as the loops do.
 

@@ -168,6 +168,7 @@ def test_a_run_ends_when_an_evaluation_reaches_the_return(tmp_path, capsys):
     assert resumed.summary["solved_at"] is None and resumed.summary["stopped_by"] is None
 
 
+@pytest.mark.slow
 def test_more_steps_go_on_after_the_return_was_reached(tmp_path):
     run = train(tmp_path / "run", steps=3_000, until_return=1.0)
     solved = run.summary["solved_at"]

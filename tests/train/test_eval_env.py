@@ -92,8 +92,9 @@ def test_an_environment_of_which_there_can_be_one(agent, tmp_path, capfd):
 
 @pytest.mark.parametrize(
     ("agent", "env"),
-    [("dqn", Simulator), pytest.param("reinforce", "CartPole-v1", marks=pytest.mark.slow)],
+    [("dqn", Simulator), ("reinforce", "CartPole-v1")],
 )
+@pytest.mark.slow
 def test_training_does_not_notice_where_it_is_evaluated(agent, env, tmp_path):
     """Also exact resume: k steps to an end and the rest are as many steps in one go."""
     small = {

@@ -142,7 +142,7 @@ def limited(**kwargs):
     return gymnasium.wrappers.TimeLimit(FaultyEnv(**kwargs), 50)
 
 
-@pytest.mark.parametrize("kind", ["sys_exit", "broken_pipe"])
+@pytest.mark.parametrize("kind", [pytest.param("sys_exit", marks=pytest.mark.slow), "broken_pipe"])
 def test_no_end_of_an_environment_passes_for_success(kind, tmp_path, capfd):
     """Some leave when their window is closed, or lose the program behind their pipe."""
     here = "tests.env_doubles:Faulty-v0"

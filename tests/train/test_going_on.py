@@ -178,7 +178,9 @@ class Signalling(gymnasium.Wrapper):
     [
         (56, 2, "at step 56"),
         pytest.param(160, 2, "at step 160", marks=pytest.mark.slow),
-        (160, 14, "in the last evaluation"),  # an episode has 12 steps at most
+        pytest.param(
+            160, 14, "in the last evaluation", marks=pytest.mark.slow
+        ),  # an episode has 12 steps at most
     ],
 )
 def test_an_evaluation_is_broken_off_and_done_later(after, skipped, where, host_run, tmp_path):

@@ -239,7 +239,7 @@ def show(command: str, result: dict[str, Any]) -> None:
             print(f"Stopped by {stopped_by} at step {result['steps']:,}.")
         print(f"Results in {run_dir}. See how it went, and evaluate it again:")
         print(f"  tensorboard --logdir {shlex.quote(str(_runs_dir(run_dir)))}")
-        print(f"  {advice('evaluate', run_dir, result['env'])}")
+        print(f"  {advice('evaluate', run_dir, result['env'], result['wrappers'])}")
     elif command == "evaluate":
         print(_returns(result))
     elif command == "record":

@@ -9,6 +9,7 @@ import dataclasses
 import importlib.resources
 import os
 import re
+import shlex
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml
 from rlzoo.tables import AGENTS, BRIDGED, EXPLORATIONS, SCHEDULES, TORSOS, Table
 from rlzoo.train.plain import (
     CALLABLE,
+    again_flags,
     assignments,
     fill,
     load_yaml,
@@ -222,7 +224,7 @@ def resolve(
             "'dqn CartPole-v1', or a configuration file that has them."
         )
     if from_file:
-        _check_trusted(from_file, env, wrappers, str(file))
+        _check_trusted(from_file, env, wrappers, str(file), f"train {agent}")
         if from_file.get("env") != name:
             from_file = {key: from_file[key] for key in from_file if key != "env_kwargs"}
     flags = {
@@ -647,9 +649,12 @@ def _check_trusted(
     env: str | Callable | None,
     wrappers: Iterable[Any] | None,
     where: str,
+    flag: str = "--env",
 ) -> None:
     """Refuses a file that would import code by name which the caller did not name."""
     name = values.get("env", "")
+    choices = describe_wrappers(values.get("wrappers", ())) if wrappers is None else ()
+    again = shlex.join(again_flags(name if env is None else "", choices, flag))
     if env is None and name.startswith(CALLABLE):
         raise ValueError(
             f"{where}: the environment was the Python callable {name.removeprefix(CALLABLE)}, "
@@ -658,13 +663,13 @@ def _check_trusted(
     if env is None and ":" in name:
         raise ValueError(
             f"{where} names the environment {name!r}, which would import a module. If you trust "
-            f"it, give the environment yourself as well: {name}."
+            f"it, give the environment yourself as well: {again} (in Python: env={name!r})."
         )
-    if wrappers is None and (names := imports(describe_wrappers(values.get("wrappers", ())))):
+    if names := imports(choices):
+        how = "" if any(name.startswith(CALLABLE) for name in names) else f"{again}, or "
         raise ValueError(
             f"{where} names the wrapper {names[0]!r}, which would import a module or was made in "
-            "Python. If you trust it, give all wrappers yourself as well: --wrapper NAME, or "
-            "wrappers=[...]."
+            f"Python. If you trust it, give all wrappers yourself as well: {how}wrappers=[...]."
         )
     if env is None or env == name:
         for text in _texts(values.get("env_kwargs", {})):

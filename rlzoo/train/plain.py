@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -242,15 +242,37 @@ def mark(value: Any) -> str:
     return f"{CALLABLE}{named.__module__}.{named.__qualname__}"
 
 
-def advice(verb: str, run_dir: Any, env: str = "") -> str:
+def advice(
+    verb: str, run_dir: Any, env: str = "", wrappers: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """Returns the command that does this with a run, as it can be pasted.
 
-    An environment that a module registers, or that Python made, must be given again.
+    What a module has, or Python made, must be given again.
+
+    Args:
+        verb: what to do, as a command and as a function of rlzoo.
+        run_dir: the folder of the run.
+        env: its environment.
+        wrappers: around it, as its configuration has them.
     """
-    if env.startswith(CALLABLE):
-        return f"rlzoo.{verb}({str(run_dir)!r}, env=...) in Python"
-    again = ["--env", env] if ":" in env else []
-    return shlex.join(["rlzoo", verb, str(run_dir), *again])
+    made = {"env": env, "wrappers": " ".join(str(choice["name"]) for choice in wrappers)}
+    if CALLABLE in "".join(made.values()):
+        again = [f"{name}=..." for name, names in made.items() if ":" in names]
+        return f"rlzoo.{verb}({', '.join([repr(str(run_dir)), *again])}) in Python"
+    return shlex.join(["rlzoo", verb, str(run_dir), *again_flags(env, wrappers)])
+
+
+def again_flags(env: str, wrappers: Sequence[Mapping[str, Any]], flag: str = "--env") -> list[str]:
+    """Returns the flags that name again what would import a module. `flag` is what `env` follows.
+
+    Wrappers are given all or none.
+    """
+    flags = [*flag.split(), env] if ":" in env else []
+    if any(":" in str(choice["name"]) for choice in wrappers):
+        for choice in wrappers:
+            text = yaml.safe_dump(choice, default_flow_style=True, sort_keys=False, width=math.inf)
+            flags += ["--wrapper", str(choice["name"]) if len(choice) == 1 else text.strip()]
+    return flags
 
 
 def short(value: Any) -> str:

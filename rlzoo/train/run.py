@@ -196,7 +196,7 @@ def train(
             if (path / "config.yaml").exists():
                 raise ValueError(
                     f"{path} holds a run already. Take another --run-dir, or go on with it: "
-                    f"{advice('resume', path, resolved.env)}"
+                    f"{advice('resume', path, resolved.env, resolved.wrappers)}"
                 )
             return _train(path, resolved, source, quiet, callbacks, loggers)
     finally:  # a run that could not start leaves no folders behind

@@ -94,7 +94,7 @@ def train_seeds(
     if (path / "config.yaml").exists() or seed_dirs(path):
         raise ValueError(
             f"{path} holds runs already. Take another --run-dir, or go on with them: "
-            f"{advice('resume', path, first.env)}"
+            f"{advice('resume', path, first.env, first.wrappers)}"
         )
     with files.lock(path):
         _write(path, configs)
@@ -215,7 +215,8 @@ def _train(
     path: Path, configs: Mapping[int, RunConfig], options: list[str], quiet: bool
 ) -> dict[str, Any]:
     """Trains the seeds that are not finished, and writes the aggregate of those that are."""
-    env = next(iter(configs.values())).env
+    first = next(iter(configs.values()))
+    made_of = {"env": first.env, "wrappers": first.wrappers}
 
     def unfinished() -> list[int]:
         return [s for s, c in configs.items() if not _is_finished(path / f"s{s}", c)]
@@ -239,14 +240,14 @@ def _train(
             list(pool.map(train, waiting))
         if stop.signal and (left := unfinished()):
             where = f"with {len(configs) - len(left)} of {len(configs)} seeds finished"
-            raise Interrupted(path, where, stop.signal, env=env)
+            raise Interrupted(path, where, stop.signal, **made_of)
     finished = {seed: path / f"s{seed}" for seed in configs if seed not in failed}
     summary = aggregate.write(path, finished) if finished else {}
     if failed:
         reasons = "; ".join(f"s{seed}: {failed[seed]}" for seed in sorted(failed))
         raise SeedsFailed(
             f"{len(failed)} of {len(configs)} seeds failed: {reasons.rstrip('.')}. "
-            f"Try these again with: {advice('resume', path, env)}"
+            f"Try these again with: {advice('resume', path, **made_of)}"
         )
     return summary
 

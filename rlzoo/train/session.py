@@ -182,11 +182,12 @@ class Session:
         """Saves and ends the run if a signal has asked for it. Only where a chunk has ended."""
         if self._stop.signal:
             self._save()
-            raise self._interrupted(f"at step {self.step}")
+            raise self._interrupted(f"at step {self.step:,}")
 
     def _interrupted(self, where: str, **told: str) -> Interrupted:
-        signal_number, env = self._stop.signal, self.config.env
-        return Interrupted(self.run_dir, where, signal_number, env=env, **told)
+        config = self.config
+        made_of = {"env": config.env, "wrappers": config.wrappers}
+        return Interrupted(self.run_dir, where, self._stop.signal, **made_of, **told)
 
     def _is_unsaved_long(self) -> bool:
         minutes = self.config.checkpoint_minutes
@@ -441,6 +442,7 @@ class Session:
             "run_dir": str(self.run_dir),
             "agent": self.config.agent,
             "env": self.config.env,
+            "wrappers": list(self.config.wrappers),
             "seed": self.config.seed,
             "steps": self.step,
             "stopped_by": self._stopped_by() if self.step < self.config.steps else None,

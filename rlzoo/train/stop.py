@@ -25,9 +25,9 @@ class Interrupted(Exception):
         where: str,
         signal_number: int,
         saved: str = "everything is saved",
-        env: str = "",
+        **made_of: Any,
     ):
-        command = advice("resume", run_dir, env)
+        command = advice("resume", run_dir, **made_of)
         super().__init__(f"Interrupted {where}; {saved}. Go on with: {command}")
         self.run_dir = run_dir
         self.exit_code = 128 + signal_number

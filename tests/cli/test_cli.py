@@ -306,6 +306,7 @@ def test_training_ends_with_the_results_and_what_to_type(monkeypatch, capfd):
     summary = {
         "run_dir": "runs/CartPole-v1/dqn/20260101-000000-s0",
         "env": "CartPole-v1",
+        "wrappers": [],
         "mean_return": 500.0,
         "std_return": 0.0,
         "last_mean_return": 481.25,

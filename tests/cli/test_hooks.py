@@ -5,6 +5,7 @@ import json
 import pytest
 
 from rlzoo.cli import main
+from rlzoo.cli.commands import show
 
 MODULE = """
 import gymnasium
@@ -46,10 +47,13 @@ def module(tmp_path, monkeypatch):
 def test_a_run_takes_hooks_by_name_and_resume_wants_them_again(module, tmp_path, capfd):
     assert main([*TRAIN, "--run-dir", "run", *HOOKS]) == 0
     summary = json.loads(capfd.readouterr().out)
+    show("train", summary)  # without --json
+    assert "rlzoo evaluate run --wrapper my_hooks:Tenth\n" in capfd.readouterr().out
     assert summary["steps"] == 60 and summary["stopped_by"] == "Early"
     assert "20 exploration/entropy" in (tmp_path / "run/rows.txt").read_text().splitlines()
     assert main(["resume", "run", "--json"]) == 2
-    assert "give all wrappers yourself as well: --wrapper NAME" in capfd.readouterr().err
+    refused = capfd.readouterr().err
+    assert "give all wrappers yourself as well: --wrapper my_hooks:Tenth, or" in refused
     assert main(["resume", "run", "--json", "--wrapper", "my_hooks:Tenth"]) == 0
     assert json.loads(capfd.readouterr().out)["steps"] == 100
     assert main(["evaluate", "run", "--wrapper", "my_hooks:Tenth", "--episodes", "1"]) == 0

@@ -85,7 +85,8 @@ def test_two_seeds_are_stopped_and_go_on_exactly(tmp_path, capfd):
     last = err.splitlines()[-1]
     assert last.startswith("rlzoo: Interrupted with 0 of 2 seeds finished; everything is saved.")
     assert last.endswith(f"rlzoo resume {folder}")
-    at = [int(s) for s in re.findall(r"^s\d \| rlzoo: Interrupted at step (\d+)", err, re.M)]
+    shown = re.findall(r"^s\d \| rlzoo: Interrupted at step ([\d,]+);", err, re.M)
+    at = [int(step.replace(",", "")) for step in shown]
     assert len(at) == 2
 
     steps = max(at) + 100

@@ -451,9 +451,15 @@ def build(run):
 
 def test_an_imported_environment_must_be_named_by_the_caller(tmp_path):
     text = to_yaml(RunConfig("dqn", "trap:Env-v0"))
-    with pytest.raises(ValueError, match="would import a module"):
+    given = re.escape("--env trap:Env-v0 (in Python: env='trap:Env-v0').")
+    with pytest.raises(ValueError, match=f"would import a module.* as well: {given}"):
         from_yaml(text)
     assert from_yaml(text, env="trap:Env-v0").env == "trap:Env-v0"
+    text = text.replace("wrappers: []", "wrappers: [{name: 'trap:Own'}]")
+    (tmp_path / "config.yaml").write_text(text)
+    given = "dqn trap:Env-v0 --wrapper trap:Own"
+    with pytest.raises(ValueError, match=f"as well: train {given}"):
+        resolve(file=tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -305,7 +305,7 @@ def test_sigterm_loses_nothing(tmp_path):
     asked = time.monotonic()
     _, err = process.communicate(timeout=30)
     assert process.returncode == 143 and time.monotonic() - asked < 10
-    step = int(re.search(r"Interrupted at step (\d+);", err)[1])
+    step = int(re.search(r"Interrupted at step ([\d,]+);", err)[1].replace(",", ""))
     assert f"rlzoo resume {run_dir}" in err.splitlines()[-1]
     assert checkpoint.load(run_dir / "checkpoints")[1]["loop"]["step"] == step
     assert all_end(workers)

@@ -1,14 +1,20 @@
 """Numbers as Python users write them."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from rlzoo.cli.parser import parse
 from rlzoo.train.config import resolve, to_yaml
 from rlzoo.train.plain import advice, plain_value, typed
 from rlzoo.train.seeds import _numbers
+from rlzoo.train.wrappers import describe as describe_wrappers
+
+STACK = {"name": "FrameStackObservation", "stack_size": 4}
+OWN = {"name": "callable:mine.Own"}
 
 
 @pytest.mark.parametrize(
@@ -83,12 +89,24 @@ def test_a_strange_object_is_left_to_its_check():
 
 
 @pytest.mark.parametrize(
-    ("env", "command"),
+    ("env", "wrappers", "command"),
     [
-        ("CartPole-v1", "rlzoo resume 'runs/a b'"),
-        ("my_env:My-v0", "rlzoo resume 'runs/a b' --env my_env:My-v0"),
-        ("callable:mine.make", "rlzoo.resume('runs/a b', env=...) in Python"),
+        ("CartPole-v1", [], "rlzoo resume 'runs/a b'"),
+        ("CartPole-v1", [STACK], "rlzoo resume 'runs/a b'"),
+        ("my_env:My-v0", [STACK], "rlzoo resume 'runs/a b' --env my_env:My-v0"),
+        (
+            "CartPole-v1",
+            [STACK, {"name": "mine:Own"}],
+            "rlzoo resume 'runs/a b' --wrapper '{name: FrameStackObservation, stack_size: 4}' "
+            "--wrapper mine:Own",
+        ),
+        ("callable:mine.make", [], "rlzoo.resume('runs/a b', env=...) in Python"),
+        ("CartPole-v1", [OWN], "rlzoo.resume('runs/a b', wrappers=...) in Python"),
+        ("my_env:My-v0", [OWN], "rlzoo.resume('runs/a b', env=..., wrappers=...) in Python"),
     ],
 )
-def test_printed_commands_can_be_pasted(env, command):
-    assert advice("resume", "runs/a b", env) == command
+def test_printed_commands_can_be_pasted(env, wrappers, command):
+    assert advice("resume", "runs/a b", env, wrappers) == command
+    if command.startswith("rlzoo resume"):
+        typed = parse(shlex.split(command)[1:]).wrappers
+        assert typed is None or describe_wrappers(typed) == tuple(wrappers)

@@ -161,7 +161,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = (
         []
         if same
-        else difflib.get_close_matches(bare[name], [bare[key] for key in known], n=3, cutoff=0.4)
+        else difflib.get_close_matches(bare[name], [bare[key] for key in known], n=3, cutoff=0.5)
     )
     near += [key for match in close for key in known if bare[key] == match]
     near = list(dict.fromkeys(near))[:3]

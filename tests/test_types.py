@@ -18,6 +18,7 @@ ALL = "Known: dqn, dyna_q, reinforce, tf_agents.dqn, tf_agents.ppo."
         ("reinforc", f"Did you mean 'reinforce'? {ALL}"),
         ("q-learning", "It is called 'dyna_q' here."),
         ("zzz", ALL),
+        ("dog", ALL),
         ("", ALL),
     ],
 )

@@ -8,6 +8,14 @@ from rlzoo.agents.tabular_dyna_q import TabularDynaQ
 from rlzoo.tables import AGENTS, BRIDGED
 from rlzoo.types import EnvSpec, nearest
 
+_OTHERWISE = {  # what to do where an agent does not take such actions
+    "Box": (
+        "Make them Discrete, as in --wrapper '{name: DiscretizeAction, bins: 5}', or take the "
+        "agent tf_agents.sac or tf_agents.td3."
+    ),
+    "Discrete": "Take the agent dqn or reinforce.",
+}
+
 
 def agent_class(name: str, spec: EnvSpec) -> type:
     """Returns the class of an agent for an environment.
@@ -24,8 +32,8 @@ def agent_class(name: str, spec: EnvSpec) -> type:
     takes = getattr(entry, "action_spaces", ("Discrete",))
     if kind not in takes:
         raise ValueError(
-            f"{name} takes {' or '.join(takes)} actions, this environment has {kind} ones. Take "
-            "another agent, or wrap the environment in a gymnasium.ActionWrapper."
+            f"{name} takes {' or '.join(takes)} actions, this environment has {kind} ones. "
+            f"{_OTHERWISE[kind]}"
         )
     return entry
 

@@ -339,8 +339,8 @@ def _transfer(transfer: Mapping[str, Any], torso: Mapping[str, Any]) -> dict[str
         raise ValueError("transfer: this agent keeps a table, and no torso to start from.")
     if "run" not in transfer:
         raise ValueError(
-            f"transfer: {', '.join(transfer)} say how a pretrained torso learns; name its run too: "
-            "--torso-from RUN."
+            "transfer: freeze, unfreeze_after, torso_lr_scale say how a pretrained torso learns; "
+            "name its run too: --torso-from RUN."
         )
     return dataclasses.asdict(Transfer(**fill(Transfer, transfer, "transfer.")))
 
@@ -632,9 +632,11 @@ def _checked(values: Any, where: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected settings like 'agent: dqn', received {short(values)}.")
     if "task" in values:
+        folder, name = os.path.split(where)
+        run = shlex.quote(folder or ".") if name == "config.yaml" else "RUN"
         raise ValueError(
             f"{where} is of a pretraining run, which has a torso, but no agent. Train one that "
-            "starts from it: rlzoo train AGENT ENV --torso-from RUN."
+            f"starts from it: rlzoo train AGENT ENV --torso-from {run}"
         )
     for key, value in values.items():
         if key not in _FIELDS:

@@ -96,19 +96,24 @@ def put_to_work(torso: keras.Layer, transfer: Transfer, spec: EnvSpec, load: boo
     Raises:
         ValueError: what the run's torso reads is not what the environment shows.
     """
+    saved = read_torso(transfer.run) if load else None
+    if saved and _inputs(saved.obs) != _inputs(spec):  # before layers refuse it, each in its way
+        raise ValueError(
+            f"The torso in {transfer.run} does not fit: it reads {_inputs(saved.obs)}, and this "
+            f"environment shows {_inputs(spec)}. Take an environment that shows the same, or leave "
+            "--torso-from out."
+        )
     torso = networks.copy_torso(torso, spec)
     part: Any = torso.encoder if transfer.part == "encoder" else torso  # pyright: ignore
     networks.build_torso(torso, spec)
-    if load:
-        saved = read_torso(transfer.run)
+    if saved:
         shapes = [tuple(weight.shape) for weight in part.weights]
-        theirs, ours = _inputs(saved.obs), _inputs(spec)
-        if theirs != ours or shapes != [array.shape for array in saved.arrays]:
+        if shapes != [array.shape for array in saved.arrays]:
             found = " ".join(map(str, shapes))
             wanted = " ".join(str(array.shape) for array in saved.arrays)
             raise ValueError(
-                f"The torso in {transfer.run} does not fit. It reads {theirs}, with weights of the "
-                f"shapes {wanted}; here it would read {ours}, with weights of the shapes {found}."
+                f"The torso in {transfer.run} does not fit: it has weights of the shapes {wanted}, "
+                f"and here they would be {found}."
             )
         part.set_weights(saved.arrays)
     waits = transfer.unfreeze_after > 0 and transfer.lr_scale > 0

@@ -148,6 +148,7 @@ def test_flags_may_stand_between_agent_and_env():
         ("resume", "RUN"),
         ("resume no/such/run", "no/such/run is not the folder of a run"),
         ("evaluate no/such/run --json", "no/such/run is not the folder of a run"),
+        ("list foo", "Unknown name 'foo'. Known: "),
         ("list agentz", "Unknown name 'agentz'. Did you mean 'agents'"),
         ("list DQN", "Unknown name 'DQN'. Did you mean 'dqn'?"),
         ("train ppo", "unknown 'ppo'. Did you mean 'tf_agents.ppo'"),

@@ -296,6 +296,13 @@ def test_mistakes_are_named(changes, message):
     assert "\n" not in str(caught.value)
 
 
+def test_actions_that_an_agent_does_not_take():
+    cure = "{name: DiscretizeAction, bins: 5}"
+    with pytest.raises(ValueError, match=f"Box ones. .*--wrapper '{re.escape(cure)}', or .*sac"):
+        resolve("dqn", "Pendulum-v1")
+    assert resolve("dqn", "Pendulum-v1", wrappers=[cure], loop="host").agent == "dqn"
+
+
 @pytest.fixture
 def portless():
     gymnasium.register("tests/Chain-v0", ChainEnv)

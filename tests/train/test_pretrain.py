@@ -354,6 +354,7 @@ def test_a_pretraining_run_is_no_agent(use, digits_run):
     with pytest.raises(ValueError, match="is of a pretraining run, which has a torso") as caught:
         use(digits_run.dir)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(f" --torso-from {digits_run.dir}")
     assert sorted(digits_run.dir.rglob("*")) == before
 
 

@@ -15,6 +15,12 @@ from rlzoo.envs.spaces import in_float32, problem, space_problems
 
 _SEED = 0
 _MAX_SECONDS = 0.4  # for the episode; repeating it takes as long again
+_LARGE = 100  # pixels a side
+_SHRINK = "--wrapper '{name: ResizeObservation, shape: [84, 84]}', before any other"
+_SHRINK_ATARI = (
+    "--set env.frameskip=1 --wrapper AtariPreprocessing "
+    "--wrapper '{name: FrameStackObservation, stack_size: 4}'"
+)
 _MAX_REWARD = float(np.finfo(np.float32).max)
 
 
@@ -25,7 +31,8 @@ def check_env(
 
     Warns if the episode differs the second time, given the same seed and actions: such an
     environment works, but its runs cannot be repeated. Warns of what rlzoo does not use or keep:
-    action masks, and the running statistics of wrappers.
+    action masks, and the running statistics of wrappers. Warns of large images, with the wrappers
+    that shrink them.
 
     Args:
         env: an environment (it is reset, not closed), or an id or a callable to make one.
@@ -106,6 +113,14 @@ def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
             f"{name} is wrapped in {' and '.join(keepers)}, whose running statistics begin anew in "
             "every environment: in each evaluation, and when a run is resumed, which so goes on "
             "otherwise than it would have. Scale by constants instead",
+            stacklevel=4,
+        )
+    shape = env.observation_space.shape or ()
+    if len(shape) > 1 and sorted(shape)[-2] > _LARGE:
+        how = _SHRINK_ATARI if type(env.unwrapped).__module__.startswith("ale_py") else _SHRINK
+        warnings.warn(
+            f"{name} shows images {list(shape)}: learning from them takes long, and replay much "
+            f"memory. Make them smaller: {how} (docs/environments.md)",
             stacklevel=4,
         )
     return []

@@ -7,6 +7,7 @@ import functools
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple, Union
 
@@ -99,13 +100,24 @@ def _wrap(make: Callable[[], gymnasium.Env], wrappers: tuple[Callable, ...]) -> 
             around = wrapper(env)
         except RAISED as error:
             close_env(env)
-            raise ValueError(f"wrapper {name}: {type(error).__name__}: {error}") from error
+            raise ValueError(f"wrapper {name}: {_refusal(error)}") from error
         if not isinstance(around, gymnasium.Env):
             raise ValueError(
                 f"wrapper {name}: expected it to return an environment, received {around!r}."
             )
         env = around
     return env
+
+
+def _refusal(error: BaseException) -> str:
+    """Returns why a wrapper takes no environment, and what to type where it does not say."""
+    said = str(error) or traceback.extract_tb(error.__traceback__)[-1].line  # of a bare assert
+    text = f"{type(error).__name__}: {said}"
+    if isinstance(error, (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError)):
+        return f"a package is missing: {_pip_line(text)} ({text})"
+    if "Disable frame-skipping" in text:  # AtariPreprocessing's
+        return f"{text}. Give --set env.frameskip=1 (in Python env_kwargs={{'frameskip': 1}})"
+    return text
 
 
 def import_named(name: str, what: str) -> Any:
@@ -139,8 +151,7 @@ def _make(name: str, make: Callable[..., gymnasium.Env], kwargs: dict[str, Any])
         return make(**kwargs)
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         entry_point = str(getattr(_registered(name), "entry_point", ""))
-        lines = [line for part, line in _PIP_LINES.items() if part in f"{entry_point} {error}"]
-        how = f"run `{lines[0]}`" if lines else "install what it names"
+        how = _pip_line(f"{entry_point} {error}")
         raise ValueError(f"{name} needs a package that is missing: {how} ({error})") from error
     except TypeError as error:
         refused = ("unexpected keyword", "takes no arguments")
@@ -149,6 +160,11 @@ def _make(name: str, make: Callable[..., gymnasium.Env], kwargs: dict[str, Any])
         raise ValueError(f"{name} does not take all of env_kwargs {kwargs}: {error}") from error
     except SystemExit as error:
         raise gave_up(error) from error
+
+
+def _pip_line(text: str) -> str:
+    lines = [line for part, line in _PIP_LINES.items() if part in text]
+    return f"run `{lines[0]}`" if lines else "install what it names"
 
 
 def gave_up(error: SystemExit) -> RuntimeError:

@@ -25,7 +25,10 @@ def describe(given: Iterable[Any]) -> tuple[dict[str, Any], ...]:
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ValueError(f"wrappers: expected a list of wrappers, received {short(given)}.")
-    return tuple(_describe(one) for one in given)
+    return tuple(
+        {key: list(value) if isinstance(value, tuple) else value for key, value in one.items()}
+        for one in map(_describe, given)
+    )
 
 
 def makers(given: Iterable[Any]) -> tuple[Callable, ...]:
@@ -94,7 +97,13 @@ def _named(choice: Mapping[str, Any]) -> Callable:
         raise ValueError(
             f"Unknown wrapper {name!r}. {nearest(name, _gymnasiums())} Or module:Class, for yours."
         )
-    wrapper = import_named(name, "wrapper") if ":" in name else _gymnasiums()[name]
+    if ":" in name:
+        wrapper = import_named(name, "wrapper")
+    else:
+        wrapper = _gymnasiums()[name]  # which want tuples, and a file has lists
+        params = {
+            k: tuple(value) if isinstance(value, list) else value for k, value in params.items()
+        }
     if not callable(wrapper):
         raise ValueError(f"wrapper: expected a class, and {name} is {short(wrapper)}.")
     return functools.partial(wrapper, **params)

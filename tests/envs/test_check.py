@@ -9,6 +9,7 @@ from gymnasium.wrappers import (
     FlattenObservation,
     NormalizeObservation,
     NormalizeReward,
+    ResizeObservation,
     TimeLimit,
 )
 
@@ -213,6 +214,19 @@ def test_running_statistics_are_said_to_begin_anew(wrapper):
     with pytest.warns(UserWarning) as told:
         make_envs(lambda: TimeLimit(wrapper(Good()), 5), 1, 0).close()
     assert any(f"wrapped in {wrapper.__name__}, whose running" in str(w.message) for w in told)
+
+
+@pytest.mark.parametrize("shape", [(120, 160, 3), (120, 160), (3, 120, 160)])
+def test_large_images_are_named_with_what_shrinks_them(shape):
+    space = spaces.Box(0, 255, shape, np.uint8)
+    obs = np.zeros(shape, np.uint8)
+    env = broken(observation_space=space, obs=lambda self: obs)
+    with pytest.warns(UserWarning, match=r"images \[.*name: ResizeObservation, shape: \[84, 84\]"):
+        assert check_env(env) == []
+    if shape[0] == 120:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert check_env(lambda: ResizeObservation(env(), (84, 84))) == []
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,18 @@ def test_a_package_that_a_wrapper_needs_is_named(monkeypatch):
         make_env(make)
 
 
+def test_a_package_that_a_named_wrapper_needs_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    images = gymnasium.spaces.Box(0, 255, (120, 160), np.uint8)
+
+    def resized(env):
+        env.observation_space = images
+        return gymnasium.wrappers.ResizeObservation(env, (84, 84))
+
+    with pytest.raises(ValueError, match="package is missing: run `pip install opencv-python-hea"):
+        make_env(Wrapped(ChainEnv, (resized,)))
+
+
 def test_arguments():
     assert make_env(ChainEnv, {"time_limit": 3}).time_limit == 3
     for env in (ChainEnv, "CartPole-v1"):

@@ -1,11 +1,12 @@
 """Wrappers around a run's environments, by name and as objects."""
 
 import functools
+import warnings
 
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.wrappers import FlattenObservation, FrameStackObservation
+from gymnasium.wrappers import FlattenObservation, FrameStackObservation, ResizeObservation
 
 import rlzoo
 from rlzoo.envs import make_env, make_envs
@@ -99,6 +100,31 @@ def test_settings_and_objects_say_the_same():
     assert config.from_yaml(config.to_yaml(by_set)) == by_set
 
 
+@pytest.mark.parametrize("shape", [(84, 84), [84, 84]])
+def test_gymnasiums_own_take_tuples_from_files(shape):
+    """`ResizeObservation` asserts a tuple, and YAML has only lists."""
+    partial = functools.partial(ResizeObservation, shape=shape)
+    assert describe([partial]) == ({"name": "ResizeObservation", "shape": [84, 84]},)
+    env = make_env(wrapped("rlzoo/DigitBandit-v0", describe([partial])))
+    assert env.observation_space.shape == (84, 84)
+    env.close()
+
+
+def test_atari_by_the_recipe():
+    """As docs/environments.md has it, and what is said where a part of it is missing."""
+    pytest.importorskip("ale_py")
+    with pytest.warns(UserWarning, match=r"images \[210, 160, 3\].*--set env.frameskip=1"):
+        make_envs("ALE/Pong-v5", 1, 0).close()
+    recipe = wrapped("ALE/Pong-v5", ["AtariPreprocessing", {**STACK, "stack_size": 4}])
+    with pytest.raises(ValueError, match=r"Disable frame-skipping .*--set env.frameskip=1 "):
+        make_env(recipe)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        envs = make_envs(recipe, 1, 0, env_kwargs={"frameskip": 1})
+    assert envs.spec.obs_shape == (4, 84, 84) and envs.spec.pixels
+    envs.close()
+
+
 def test_evaluation_sees_the_wrapped_reward_and_objects_are_given_again(tmp_path):
     run = train_maze(tmp_path / "run", [Doubled], steps=1_500)
     assert run.config.wrappers == ({"name": "callable:tests.train.test_wrappers.Doubled"},)
@@ -130,6 +156,7 @@ def test_a_file_imports_no_wrapper_that_the_caller_has_not_named(tmp_path, modul
         (["{name: FrameStackObservation"], "is no plain YAML"),
         ([{**STACK, "stack_sizes": 4}], "wrapper FrameStackObservation.*stack_sizes"),
         ([3], "expected a name, a mapping, or a class, received 3"),
+        ([{"name": "ReshapeObservation", "shape": [3]}], r"AssertionError: assert .*\(shape\)"),
         (["no_such_module:Name"], "no_such_module.*does not import"),
         (["my_wrappers:NOTHING"], "expected a class, and my_wrappers:NOTHING is 3"),
         ([lambda env: None], "expected it to return an environment"),

@@ -1,6 +1,8 @@
 """The direction of imports, and what the package never does, read from its source."""
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -167,7 +169,10 @@ def test_light_modules_import_no_tensorflow():
 
 
 def test_the_package_is_lazy_and_complete():
-    assert {"train", "resume", "load", "evaluate"} <= set(dir(rlzoo))
+    assert sorted(dir(rlzoo)) == sorted([*rlzoo.__all__, "__version__"])
     assert callable(rlzoo.train)
+    function = importlib.import_module("rlzoo.train.run").train
+    assert inspect.signature(rlzoo.train) == inspect.signature(function)
+    assert inspect.getdoc(rlzoo.train) == inspect.getdoc(function)
     with pytest.raises(AttributeError, match="nothing_such"):
         _ = rlzoo.nothing_such

@@ -4,6 +4,7 @@
 `rlzoo.train.run.train("dqn", "CartPole-v1")`. Importing it imports no TensorFlow.
 """
 
+import inspect
 import sys
 import types
 from typing import TYPE_CHECKING
@@ -16,9 +17,21 @@ class _CallablePackage(types.ModuleType):
     """A package that can be called, so that `rlzoo.train` is both the function and the package."""
 
     def __call__(self, *args, **kwargs) -> "Run":
+        return self._function(*args, **kwargs)
+
+    @property
+    def _function(self):
         from rlzoo.train.run import train
 
-        return train(*args, **kwargs)
+        return train
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._function)
+
+    @property
+    def __doc__(self) -> str | None:
+        return self._function.__doc__
 
 
 sys.modules[__name__].__class__ = _CallablePackage

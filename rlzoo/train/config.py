@@ -6,6 +6,7 @@ only; whatever they name is looked up in rlzoo's own tables, never imported.
 """
 
 import dataclasses
+import hashlib
 import importlib.resources
 import os
 import re
@@ -142,6 +143,7 @@ _UPKEEP = (  # how a run is kept and judged, not what it learns; beginnings of f
     "seed", "eval_", "until_", "checkpoint_", "keep_", "log_", "vector", "on_env_error",
     "env_step_",
 )  # fmt: skip
+_LONGEST = 100  # characters of a setting in a table
 _FIELDS = tuple(field.name for field in dataclasses.fields(RunConfig))
 _SECTIONS = {
     "exploration": "exploration",
@@ -518,8 +520,15 @@ def settings(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
         section, dot, rest = key.partition(".")
         if not section.startswith(_UPKEEP) and value not in ("None", "[]"):
             name = {"agent_params": "", "env_kwargs": "env."}.get(section, section + dot)
-            flat[name + rest] = value
+            flat[name + rest] = _brief(value) if isinstance(value, str) else value
     return flat
+
+
+def _brief(text: str) -> str:
+    """Returns a text, such as of a Keras model, that fits a column and differs from others."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST - 10]}... {hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def env_name(env: str | Callable) -> str:

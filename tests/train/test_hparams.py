@@ -7,6 +7,7 @@ import types
 import pytest
 
 from rlzoo.train import hparams
+from rlzoo.train.config import settings
 
 
 def tab(folder):
@@ -87,6 +88,12 @@ def test_pretraining_has_columns_of_its_own(mazes, tmp_path):
         of_pretraining = name.startswith("pretraining on mnist, ")
         assert ("test/accuracy" in tags) == of_pretraining
         assert ("final/best_return" in tags) != of_pretraining
+
+
+def test_a_long_setting_becomes_a_short_one_that_still_differs():
+    one, other = (settings({"torso": {"layers": "[" + "1, " * 999 + end}}) for end in ("1]", "2]"))
+    assert one["torso.layers"] != other["torso.layers"]
+    assert len(one["torso.layers"]) == len(other["torso.layers"]) == 100
 
 
 def test_a_run_that_goes_on_has_its_newest_figures_once(tmp_path):

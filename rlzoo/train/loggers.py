@@ -5,6 +5,7 @@ and are set up by their own variables and logins (`WANDB_MODE=offline`, `MLFLOW_
 """
 
 import hashlib
+import importlib.util
 import os
 import time
 import warnings
@@ -162,6 +163,17 @@ class Loggers:
                 )
 
 
+def adapter(name: str) -> Callable[[], Logger]:
+    """Returns what makes a logger in `LOGGERS`, each of which is named as its package.
+
+    Raises:
+        ValueError: the package is missing.
+    """
+    if importlib.util.find_spec(name) is None:
+        raise ValueError(f"The logger {name} needs a package that is missing: pip install {name}")
+    return LOGGERS[name]
+
+
 def _make(given: Any) -> Logger:
     logger: Any = given
     if isinstance(given, str):
@@ -169,7 +181,7 @@ def _make(given: Any) -> Logger:
             raise ValueError(
                 f"Unknown logger {given!r}. {nearest(given, LOGGERS)} Or module:Name, for yours."
             )
-        logger = LOGGERS[given] if given in LOGGERS else import_named(given, "logger")
+        logger = adapter(given) if given in LOGGERS else import_named(given, "logger")
     if isinstance(logger, type):
         logger = logger()
     missing = [m for m in ("start", "scalars", "close") if not callable(getattr(logger, m, None))]

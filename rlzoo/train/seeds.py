@@ -23,7 +23,7 @@ from rlzoo.train import aggregate, files, logs
 from rlzoo.train.build import Source, build_agent, environment
 from rlzoo.train.config import RunConfig, flatten, from_yaml, load_run, resolve, to_yaml
 from rlzoo.train.entry import entry
-from rlzoo.train.loggers import LOGGERS
+from rlzoo.train.loggers import LOGGERS, adapter
 from rlzoo.train.plain import CALLABLE, advice, short, typed
 from rlzoo.train.run import further, new_run_dir
 from rlzoo.train.stop import Interrupted, Stop
@@ -197,7 +197,9 @@ def _options(
                     f"{what}s: expected 'module:Name', for each seed trains in a process of its "
                     f"own, which no object reaches; received {name!r}."
                 )
-            if what == "callback" or name not in LOGGERS:
+            if what == "logger" and name in LOGGERS:
+                adapter(name)
+            else:
                 import_named(name, what)
             options += [f"--{what}", name]
     return [*options, "--quiet"] if quiet else options

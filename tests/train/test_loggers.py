@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -124,13 +125,19 @@ def test_what_is_no_logger_is_refused(given, message):
         Loggers(given)
 
 
-def test_a_package_that_is_missing_ends_no_run(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "start", [partial(rlzoo.train, seed=0), partial(rlzoo.train_seeds, seeds=[0])]
+)
+def test_a_package_that_is_missing_is_named_before_anything_is_trained(
+    start, monkeypatch, tmp_path
+):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    loggers, said = Loggers(["wandb"]), []
-    loggers.warn = said.append
-    loggers.start(tmp_path, {})
-    assert len(said) == 1 and "wandb" in said[0]
-    assert not loggers
+    with pytest.raises(ValueError, match=r"pip install wandb$"):
+        start(
+            "dyna_q", "rlzoo/DynaMaze-v0", steps=50, loggers=["wandb"], quiet=True,
+            run_dir=tmp_path / "run",
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
 
 
 # --- the adapters, where the packages are installed ---

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import math
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ import numpy as np
 from rlzoo.agents import Agent
 from rlzoo.envs import make_env, make_envs
 from rlzoo.envs.making import EnvSource
-from rlzoo.envs.slot import probe
 from rlzoo.train.evaluate import Evaluation, Evaluator, Mode
 
 _FPS = 30  # where an environment does not say
@@ -44,6 +44,7 @@ def record(
     agent: Agent,
     env: EnvSource,
     env_settings: dict[str, Any],
+    name: str,
     path: Path,
     seed: int,
     mode: Mode = "greedy",
@@ -55,6 +56,7 @@ def record(
         agent: who acts.
         env: an id or a callable.
         env_settings: keyword arguments of `make_env`.
+        name: of the environment, for messages.
         path: of the file.
         seed: of the episode.
         mode: how to act, as for `Evaluator`.
@@ -67,15 +69,25 @@ def record(
 
     if path.suffix not in (".gif", ".mp4"):
         raise ValueError(f"Expected a file that ends in .gif or .mp4, received {path}.")
+    cannot_draw = (
+        f"{name} cannot be recorded: it does not draw. An environment that does takes render_mode, "
+        'has metadata = {"render_modes": ["rgb_array"]} and returns a picture from render().'
+    )
     frames: list[Any] = []
     rates: list[Any] = []
 
     def filmed(**kwargs):
         settings = {**env_settings, "env_kwargs": {**kwargs, "render_mode": "rgb_array"}}
-        made = make_env(env, **settings)
+        try:
+            with warnings.catch_warnings():  # what Gymnasium warns of is said below
+                warnings.filterwarnings("ignore", ".*is not in the possible render_modes")
+                made = make_env(env, **settings)
+        except ValueError as error:
+            if isinstance(error.__cause__, TypeError):  # it was made without before
+                raise ValueError(cannot_draw) from error
+            raise
         if made.render_mode != "rgb_array":
-            name = probe(made).name
-            raise ValueError(f"{name} cannot be recorded: it has no render mode 'rgb_array'.")
+            raise ValueError(cannot_draw)
         rates.append(made.metadata.get("render_fps"))
         return _Camera(made, frames)
 
@@ -83,10 +95,10 @@ def record(
         envs = make_envs(filmed, 1, 0, env_kwargs=env_settings["env_kwargs"], check=False)
         with contextlib.closing(envs):
             result = Evaluator(agent, envs, 1, mode).run(seed, lifetime_steps)
-    frames = [_picture(envs.name, frame) for frame in frames]
+    frames = [_picture(name, frame) for frame in frames]
     if len({frame.shape for frame in frames}) > 1:
         sizes = sorted({frame.shape[:2] for frame in frames})
-        raise ValueError(f"{envs.name} cannot be recorded: its pictures differ in size: {sizes}.")
+        raise ValueError(f"{name} cannot be recorded: its pictures differ in size: {sizes}.")
     fps = _rate(rates[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gif":

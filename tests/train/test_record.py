@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from functools import partial
 
 import gymnasium
@@ -76,8 +77,25 @@ class NoMode(Draws):
 
 
 def test_an_environment_that_takes_no_render_mode(drawn_run, tmp_path):
-    with pytest.raises(ValueError, match=r"NoMode does not take all of env_kwargs.*render_mode"):
+    refused = r"NoMode cannot be recorded: it does not draw.*render_mode.*metadata"
+    with pytest.raises(ValueError, match=refused) as caught:
         rlzoo.record(drawn_run.dir, tmp_path / "film.gif", env=NoMode)
+    assert "\n" not in str(caught.value)
+
+
+class Blind(Draws):
+    """As most classes are first written: without a thought of drawing."""
+
+    def __init__(self):
+        self.metadata = {}
+
+
+def test_gymnasium_does_not_warn_as_well_of_what_is_refused(drawn_run, tmp_path, monkeypatch):
+    spec = gymnasium.envs.registration.EnvSpec("Blind-v0", entry_point=Blind)
+    monkeypatch.setitem(gymnasium.registry, "Blind-v0", spec)
+    with warnings.catch_warnings(), pytest.raises(ValueError, match="Blind-v0 cannot be recorded"):
+        warnings.simplefilter("error")
+        rlzoo.record(drawn_run.dir, tmp_path / "film.gif", env="Blind-v0")
 
 
 @pytest.mark.parametrize("fps", [None, 0, -1, float("nan"), "10", 20])

@@ -144,6 +144,28 @@ def choose(
     return action, losses.select(log_probs, action)
 
 
+def check_log_probs(strategy: Exploration, num_actions: int) -> None:
+    """Tries a strategy once on scores that are made up.
+
+    Raises:
+        ValueError: it returns probabilities, say, or scores.
+    """
+    scores = tf.reshape(tf.range(2.0 * num_actions) / num_actions, (2, num_actions))
+    found = strategy.log_probs(scores, strategy.init(2, num_actions), tf.zeros((), tf.int64))
+    shape, owner = tuple(found.shape), f"{type(strategy).__name__}.log_probs"
+    if shape != scores.shape:
+        raise ValueError(
+            f"{owner}: expected one number for each action, of shape {tuple(scores.shape)} for "
+            f"such scores, received {shape}."
+        )
+    total = float(tf.reduce_sum(tf.exp(found)[0]))
+    if not abs(total - 1.0) < 0.01:
+        raise ValueError(
+            f"{owner}: expected log-probabilities, whose exponentials sum to 1, received a sum of "
+            f"{total:.4g}. tf.math.log makes them of probabilities, tf.nn.log_softmax of scores."
+        )
+
+
 def chunk_metrics(
     strategy: Exploration, scores: tf.Tensor, chunk: Chunk, state, step: tf.Tensor
 ) -> dict[str, tf.Tensor]:

@@ -1,5 +1,6 @@
 """What training and acting share: building an agent from its configuration, reading it back."""
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +13,10 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent, agent_class
 from rlzoo.envs.making import EnvSource
-from rlzoo.exploration import Exploration
+from rlzoo.exploration import Exploration, check_log_probs
 from rlzoo.train import checkpoint
 from rlzoo.train.config import RunConfig, Transfer, make_exploration, make_torso
-from rlzoo.train.plain import CALLABLE, fill
+from rlzoo.train.plain import CALLABLE, fill, short
 from rlzoo.train.torso import put_to_work
 from rlzoo.train.wrappers import wrapped
 from rlzoo.types import EnvSpec
@@ -31,6 +32,33 @@ class Source(NamedTuple):
     torso: keras.Layer | None = None
     exploration: Exploration | None = None
     wrappers: Sequence[Any] | None = None
+
+    @classmethod
+    def of(cls, env: Any, torso: Any, exploration: Any, wrappers: Any) -> "Source":
+        """Returns what a caller gave, who may have given a class in place of an object.
+
+        Raises:
+            ValueError: the torso is no Keras layer, or the strategy is none.
+        """
+        check_object(torso, keras.Layer, "torso", "a Keras layer")
+        check_object(exploration, Exploration, "exploration", "an Exploration")
+        return cls(env, torso, exploration, wrappers)
+
+
+def check_object(given: Any, kind: type, what: str, expected: str) -> None:
+    """Refuses what is neither None nor an object of a kind; a strategy's fields must be known."""
+    if isinstance(given, type):
+        raise ValueError(
+            f"{what}: expected {expected}, received the class {given.__name__}. Make one of it: "
+            f"{given.__name__}(...)."
+        )
+    if given is not None and not isinstance(given, kind):
+        raise ValueError(f"{what}: expected {expected}, received {short(given)}.")
+    if isinstance(given, Exploration) and not dataclasses.is_dataclass(given):
+        raise ValueError(
+            f"{what}: {type(given).__name__} is no dataclass, so what it is made of is unknown. "
+            "Write @dataclasses.dataclass(frozen=True) above its class."
+        )
 
 
 def environment(config: RunConfig, source: Source) -> EnvSource:
@@ -65,6 +93,8 @@ def build_agent(config: RunConfig, spec: EnvSpec, source: Source, *, fresh: bool
     if strategy is None:
         _check_named(config.exploration, "exploration")
         strategy = make_exploration(config.exploration)
+    else:
+        check_log_probs(strategy, spec.num_actions)
     hyperparameters = cls.Config(**fill(cls.Config, config.agent_params))
     # For layers without seeds; here, so that it does not matter where the torso came from.
     keras.utils.set_random_seed(config.seed % 2**32)

@@ -141,7 +141,7 @@ def load(
         eval_mode: how it acts, as for `rlzoo.train`; by default as the run was evaluated.
         last: take the newest checkpoint, not the best.
     """
-    source = Source(env, torso, exploration, wrappers)
+    source = Source.of(env, torso, exploration, wrappers)
     agent, config, envs, _ = _load(run_path(run_dir), source, last=last, eval_mode=eval_mode)
     first_obs = int(getattr(envs.obs_space, "start", 0))
     return Policy(agent, envs.action_space, first_obs, config.eval_mode)
@@ -180,7 +180,7 @@ def evaluate(
     episodes = typed(episodes, int, "episodes")
     agent, config, envs, lifetime_steps = _load(
         run_path(run_dir),
-        Source(env, torso, exploration, wrappers),
+        Source.of(env, torso, exploration, wrappers),
         episodes=episodes,
         last=last,
         max_episode_steps=max_episode_steps,
@@ -209,14 +209,16 @@ def record(
 
     The other arguments are those of `evaluate`.
     """
-    source = Source(env, torso, exploration, wrappers)
-    agent, config, _, lifetime_steps = _load(
+    source = Source.of(env, torso, exploration, wrappers)
+    agent, config, envs, lifetime_steps = _load(
         run_path(run_dir), source, max_episode_steps=max_episode_steps, eval_mode=eval_mode
     )
     chosen: int = stream(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
     where = environment(config, source)
     settings = config.env_settings
-    return film.record(agent, where, settings, Path(path), chosen, config.eval_mode, lifetime_steps)
+    return film.record(
+        agent, where, settings, envs.name, Path(path), chosen, config.eval_mode, lifetime_steps
+    )
 
 
 class _Loaded(NamedTuple):

@@ -13,7 +13,7 @@ import keras
 from rlzoo.agents import Agent
 from rlzoo.exploration import Exploration
 from rlzoo.train import files, logs
-from rlzoo.train.build import Source
+from rlzoo.train.build import Source, check_object
 from rlzoo.train.config import (
     RunConfig,
     load_run,
@@ -40,13 +40,20 @@ class Run:
     """
 
     def __init__(
-        self, run_dir: Path, agent: Agent, config: RunConfig, summary: dict[str, Any], source
+        self,
+        run_dir: Path,
+        agent: Agent,
+        config: RunConfig,
+        summary: dict[str, Any],
+        source: Source,
+        quiet: bool = False,
     ):
         self.dir = run_dir
         self.agent = agent
         self.config = config
         self.summary = summary
-        self._source: Source = source
+        self._source = source
+        self._quiet = quiet
 
     def __repr__(self) -> str:
         """Returns what it is, how well it ended, and where it lies."""
@@ -69,12 +76,17 @@ class Run:
         *,
         callbacks: Iterable[Any] = (),
         loggers: Iterable[Any] = (),
-        quiet: bool = False,
+        quiet: bool | None = None,
     ) -> "Run":
-        """Goes on for `steps` more, from now on with another exploration strategy if given."""
+        """Goes on for `steps` more, from now on with another exploration strategy if given.
+
+        It is as quiet as the call before, unless `quiet` says otherwise.
+        """
         config = further(self.config, self.summary["steps"] + steps, self.summary)
         if isinstance(exploration, str):
             exploration = make_exploration({"name": exploration})
+        check_object(exploration, Exploration, "exploration", "an Exploration")
+        quiet = self._quiet if quiet is None else quiet
         with files.lock(self.dir):
             run = _train(self.dir, config, self._source, quiet, callbacks, loggers, exploration)
         self.__dict__.update(run.__dict__)
@@ -159,6 +171,12 @@ def train(
         ValueError: what was asked for is unknown, wrong or does not fit together.
         Interrupted: Ctrl-C or SIGTERM, after saving.
     """
+    source = Source.of(
+        env,
+        None if isinstance(torso, (str, Mapping)) else torso,
+        None if isinstance(exploration, (str, Mapping)) else exploration,
+        wrappers,
+    )
     resolved = resolve(
         agent,
         env,
@@ -182,12 +200,6 @@ def train(
         unfreeze_after=unfreeze_after,
         torso_lr_scale=torso_lr_scale,
         hyperparameters=hyperparameters,
-    )
-    source = Source(
-        env=env,
-        torso=torso if isinstance(torso, keras.Layer) else None,
-        exploration=exploration if isinstance(exploration, Exploration) else None,
-        wrappers=wrappers,
     )
     made_up = new_run_dir(resolved, f"s{resolved.seed}")
     path = made_up if run_dir is None else files.run_path(run_dir)
@@ -236,6 +248,7 @@ def resume(
         quiet: show nothing.
     """
     path = files.run_path(run_dir)
+    source = Source.of(env, torso, exploration, wrappers)
     load_run(path, env=env, wrappers=wrappers)  # says what is wrong before the lock makes a folder
     with files.lock(path):
         config = load_run(path, env=env, wrappers=wrappers)
@@ -245,9 +258,7 @@ def resume(
             config = dataclasses.replace(config, num_envs=num_envs)
         if until_return is not None:
             config = dataclasses.replace(config, until_return=until_return)
-        return _train(
-            path, config, Source(env, torso, exploration, wrappers), quiet, callbacks, loggers
-        )
+        return _train(path, config, source, quiet, callbacks, loggers)
 
 
 def _mean(value: float | None) -> str:
@@ -281,7 +292,7 @@ def _train(
             with files.replacing(run_dir / "config.yaml") as file:
                 file.write(to_yaml(session.config))
             summary = session.run()
-    return Run(run_dir, session.agent, session.config, summary, source)
+    return Run(run_dir, session.agent, session.config, summary, source, quiet)
 
 
 def new_run_dir(config: RunConfig, suffix: str) -> Path:

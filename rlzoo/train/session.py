@@ -17,7 +17,7 @@ from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
 from rlzoo.envs.making import RAISED
 from rlzoo.envs.ports import PortedEnvs, make_ported_envs
-from rlzoo.exploration import Exploration
+from rlzoo.exploration import Exploration, check_log_probs
 from rlzoo.train import checkpoint, curves, hparams, logs
 from rlzoo.train import evaluate as evaluation
 from rlzoo.train import meta as metas
@@ -244,6 +244,7 @@ class Session:
 
     def follow(self, exploration: Exploration) -> None:
         """Explores by another strategy from now on."""
+        check_log_probs(exploration, self.agent.spec.num_actions)
         self.agent.exploration = exploration
         self.config = dataclasses.replace(self.config, exploration=describe(exploration))
         self._save()  # the checkpoint before holds the state of another strategy

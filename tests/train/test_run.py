@@ -10,6 +10,7 @@ import sys
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import keras
@@ -378,6 +379,69 @@ def stacked():
 CHAIN = partial(gymnasium.make, "CartPole-v1", max_episode_steps=12)
 MEMORY = partial(gymnasium.make, "rlzoo/Memory-v0", delay=3)
 STATES = partial(ChainEnv, num_states=3)
+
+
+class Unmarked(Exploration):
+    def log_probs(self, scores, state, step):
+        return tf.nn.log_softmax(scores)
+
+
+@dataclasses.dataclass(frozen=True)
+class Returns(Exploration):
+    """Returns what it is told to."""
+
+    function: Any = None
+
+    def log_probs(self, scores, state, step):
+        return self.function(scores)
+
+
+@pytest.mark.parametrize(
+    ("part", "given", "message"),
+    [
+        ("torso", keras.layers.Dense, r"received the class Dense. Make one of it: Dense\(...\)"),
+        ("torso", keras.layers.LSTMCell, "received the class LSTMCell"),
+        ("torso", len, "torso: expected a Keras layer, received <built-in function len>"),
+        ("exploration", Stubborn, r"received the class Stubborn. Make one of it: Stubborn\(...\)"),
+        ("exploration", 0.1, "exploration: expected an Exploration, received 0.1"),
+        ("exploration", Unmarked(), "Unmarked is no dataclass.*above its class"),
+        ("exploration", Returns(tf.nn.softmax), "Returns.log_probs: expected log-prob.* a sum of"),
+        ("exploration", Returns(tf.identity), "Returns.log_probs: expected log-probabilities"),
+        ("exploration", Returns(lambda scores: scores[0]), r"shape \(2, 4\).*received \(4,\)"),
+    ],
+)
+def test_what_is_no_part_is_refused_in_one_line(part, given, message, tmp_path):
+    with pytest.raises(ValueError, match=message) as caught:
+        rlzoo.train(
+            "dqn", "rlzoo/DynaMaze-v0", steps=20, run_dir=tmp_path / "run", preset=False,
+            quiet=True, loop="host", **{part: given},
+        )  # fmt: skip
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_goes_on_takes_no_part_that_is_none(tmp_path):
+    run = rlzoo.train(
+        "dyna_q", STATES, steps=10, run_dir=tmp_path / "run", preset=False, overrides=TINY
+    )
+    for wrong, message in ((Stubborn, "the class Stubborn"), (Returns(tf.exp), "a sum of")):
+        with pytest.raises(ValueError, match=message):
+            run.train(10, exploration=wrong)
+        with pytest.raises(ValueError, match=message):
+            rlzoo.resume(run.dir, env=STATES, exploration=wrong)
+
+
+def test_a_run_that_goes_on_is_as_quiet_as_before(tmp_path, capfd):
+    run = rlzoo.train(
+        "dyna_q", STATES, steps=10, run_dir=tmp_path / "run", preset=False, overrides=TINY,
+        quiet=True,
+    )  # fmt: skip
+    run.train(10)
+    assert capfd.readouterr().err == ""
+    run.train(10, quiet=False)
+    assert "Going on from step 20" in capfd.readouterr().err
+    run.train(10)
+    assert "Going on from step 30" in capfd.readouterr().err
 
 
 def test_a_strategy_of_ones_own(tmp_path):

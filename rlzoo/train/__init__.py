@@ -30,7 +30,7 @@ class _CallablePackage(types.ModuleType):
         return inspect.signature(self._function)
 
     @property
-    def __doc__(self) -> str | None:
+    def __doc__(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._function.__doc__
 
 

@@ -89,7 +89,9 @@ def predict(args: argparse.Namespace) -> dict[str, Any]:
 
 def resume(args: argparse.Namespace) -> dict[str, Any]:
     """Goes on with a run, or with every seed in a folder, and returns the summary."""
-    several = sorted(Path(args.run).glob("s*/config.yaml")) if os.path.isdir(args.run) else []
+    from rlzoo.train.files import seed_dirs
+
+    several = list(seed_dirs(Path(args.run)).values())
     if not several:
         _check_run(args.run)
     _import_for(_configured_agent(several[0] if several else args.run))
@@ -122,7 +124,7 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
         "quiet": args.quiet,
     }
     if several and args.num_envs is not None:
-        raise ValueError(f"--num-envs is for one run: {several[0].parent}, for example.")
+        raise ValueError(f"--num-envs is for one run: {several[0]}, for example.")
     if several:
         return seeds.resume_seeds(args.run, **options)
     return run.resume(args.run, num_envs=args.num_envs, **options).summary
@@ -325,8 +327,11 @@ def _outcome(result: Any) -> dict[str, Any]:
 def _check_run(run: str) -> None:
     """Refuses what is no run folder, before anything heavy is imported."""
     if not os.path.isfile(Path(run, "config.yaml")):
+        from rlzoo.train.files import one_of_seeds
+
         runs = sorted(Path("runs").glob("**/config.yaml"), key=lambda path: path.stat().st_mtime)
-        hint = f" The newest in ./runs is {runs[-1].parent}." if runs else ""
+        newest = f" The newest in ./runs is {runs[-1].parent}." if runs else ""
+        hint = one_of_seeds(Path(run)) or newest
         raise ValueError(f"{run} is not the folder of a run: it has no config.yaml.{hint}")
 
 

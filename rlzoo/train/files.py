@@ -83,6 +83,22 @@ def run_path(given: str | Path) -> Path:
         raise ValueError(f"run_dir: {text!r} names the home folder of nobody here.") from None
 
 
+def seed_dirs(folder: Path) -> dict[int, Path]:
+    """Returns the run folder of each seed in a folder that `train_seeds` made, else {}."""
+    if not os.path.isdir(folder):  # also where the path is too long to be one
+        return {}
+    found = [path.parent for path in folder.glob("s*/config.yaml")]
+    named = {int(path.name[1:]): path for path in found if path.name[1:].isdecimal()}
+    return dict(sorted(named.items()))
+
+
+def one_of_seeds(folder: Path) -> str:
+    """Returns a hint for who wants one run and has given the folder of several seeds, else ""."""
+    several = seed_dirs(folder)
+    taken = next(iter(several.values()), None)
+    return f" It holds {len(several)} seeds: take one of them, such as {taken}" if taken else ""
+
+
 @contextlib.contextmanager
 def lock(run_dir: Path) -> Iterator[None]:
     """Holds a run folder for this process, and clears what a killed one left in it.

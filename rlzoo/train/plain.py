@@ -20,6 +20,7 @@ import yaml
 
 from rlzoo.data import files
 from rlzoo.tables import SCHEDULES
+from rlzoo.train.files import one_of_seeds
 from rlzoo.types import nearest
 
 CALLABLE = "callable:"  # marks an object that came from Python and cannot be named in a file
@@ -98,6 +99,7 @@ def read_text(path: Path) -> str:
     if not os.path.exists(path):
         raise ValueError(
             f"There is no file {files.shown(path)}; expected a config.yaml or a run folder."
+            f"{one_of_seeds(path.parent)}"
         )
     return files.read_text(path, _MAX_BYTES)
 

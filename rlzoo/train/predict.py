@@ -15,7 +15,7 @@ from rlzoo.train import meta as metas
 from rlzoo.train.build import assign
 from rlzoo.train.config import make_torso
 from rlzoo.train.entry import entry
-from rlzoo.train.files import run_path
+from rlzoo.train.files import one_of_seeds, run_path
 from rlzoo.train.plain import short
 from rlzoo.train.pretrain import connect, is_pretraining, named_arrays
 
@@ -160,7 +160,7 @@ def _load_classifier(run_dir: Path) -> tuple[keras.Model, list[str], tuple[int, 
     if not is_pretraining(run_dir):
         raise ValueError(
             f"{run_dir} is not the folder of a pretraining run. Expected one that `rlzoo pretrain "
-            "mnist` has made."
+            f"mnist` has made.{one_of_seeds(run_dir)}"
         )
     arrays, meta, _ = checkpoint.load(run_dir / "checkpoints", best=True, only=("torso/", "head/"))
     seen = metas.obs_spec(meta.get("input"), "input")

@@ -91,7 +91,7 @@ def train_seeds(
     _check(first, env, flags.get("wrappers"))
     options = _options(env, flags.get("wrappers"), callbacks, loggers, quiet)
     path = files.run_path(run_dir) if run_dir is not None else new_run_dir(first, "seeds")
-    if (path / "config.yaml").exists() or seed_dirs(path):
+    if (path / "config.yaml").exists() or files.seed_dirs(path):
         raise ValueError(
             f"{path} holds runs already. Take another --run-dir, or go on with them: "
             f"{advice('resume', path, first.env, first.wrappers)}"
@@ -126,7 +126,7 @@ def resume_seeds(
         quiet: show nothing but errors.
     """
     path = files.run_path(run_dir)
-    found = seed_dirs(path)
+    found = files.seed_dirs(path)
     if not found:
         raise ValueError(f"{path} holds no seeds; expected a folder that --seeds has made.")
     options = _options(env, wrappers, callbacks, loggers, quiet)
@@ -142,13 +142,6 @@ def resume_seeds(
             configs = {seed: replace(c) for seed, c in configs.items()}
         _write(path, configs)
         return _train(path, configs, options, quiet)
-
-
-def seed_dirs(folder: Path) -> dict[int, Path]:
-    """Returns the run folder of each seed in a folder that `train_seeds` made, else {}."""
-    found = [path.parent for path in folder.glob("s*/config.yaml")]
-    named = {int(path.name[1:]): path for path in found if path.name[1:].isdecimal()}
-    return dict(sorted(named.items()))
 
 
 def _numbers(seeds: Iterable[int]) -> list[int]:

@@ -13,7 +13,7 @@ from rlzoo.train import checkpoint
 from rlzoo.train import meta as metas
 from rlzoo.train.config import Transfer, load_run, make_torso
 from rlzoo.train.entry import entry
-from rlzoo.train.files import run_path
+from rlzoo.train.files import one_of_seeds, run_path
 from rlzoo.train.plain import CALLABLE
 from rlzoo.types import EnvSpec, ObsSpec
 
@@ -60,7 +60,7 @@ def read_torso(run_dir: str | Path) -> SavedTorso:
     if not any(checkpoint.checkpoints(folder, best=best) for best in (True, False)):
         raise ValueError(
             f"{run_dir} is no folder of a run that has saved a checkpoint: expected one that "
-            "`rlzoo pretrain` or `rlzoo train` has made."
+            f"`rlzoo pretrain` or `rlzoo train` has made.{one_of_seeds(run_dir)}"
         )
     arrays, meta, _ = checkpoint.load(folder, best=True, only=("torso/", "network/"))
     if "agent" in meta:

@@ -11,6 +11,7 @@ import warnings
 
 import pytest
 
+import rlzoo
 from rlzoo.cli import commands, main
 from rlzoo.cli.parser import parse
 
@@ -194,6 +195,20 @@ def test_a_wrong_folder_names_the_newest_run(tmp_path, monkeypatch, capfd):
     (run / "config.yaml").touch()
     assert main(["resume", "runs"]) == 2
     assert "The newest in ./runs is runs/CartPole-v1/dqn/x" in capfd.readouterr().err
+
+
+def test_one_of_several_seeds_is_named(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    for seed in (10, 9):
+        (tmp_path / f"both/s{seed}").mkdir(parents=True)
+        (tmp_path / f"both/s{seed}/config.yaml").touch()
+    hint = "It holds 2 seeds: take one of them, such as both/s9"
+    for line in ("evaluate both", "record both", "train --config both"):
+        assert main(line.split()) == 2
+        assert capfd.readouterr().err.endswith(f" {hint}\n")
+    for call in (rlzoo.load, rlzoo.resume, rlzoo.load_torso):
+        with pytest.raises(ValueError, match=hint):
+            call("both")
 
 
 def test_record_and_evaluate_check_their_flags(tmp_path, capfd):

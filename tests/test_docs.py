@@ -89,11 +89,28 @@ def test_every_block_runs(page, tmp_path):
     assert ran
 
 
+def test_every_page_with_code_is_run():
+    pages = [str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")]
+    coded = {page for page in pages if {"bash", "python"} & {kind for kind, _ in blocks(page)}}
+    assert coded == set(PAGES) - {"README.md"}
+
+
 def test_links_lead_somewhere():
     for page in [*PAGES, *(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text().replace("\n", " ")):
             if not target.startswith("http"):
                 assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
+
+
+def test_quoted_messages_are_in_the_source():
+    source = "".join(path.read_text() for path in (ROOT / "rlzoo").rglob("*.py"))
+    source = re.sub(r'"\s*f?"', "", source)  # texts over several lines
+    rows = re.findall(r"^\| (.*?) \|", (ROOT / "docs/troubleshooting.md").read_text(), re.M)
+    quoted = [text for row in rows for text in re.findall(r"`([^`]*)`", row) if " " in text]
+    assert len(quoted) > 15
+    for text in quoted:
+        for part in text.split("..."):
+            assert part.strip() in source, text
 
 
 def test_entry_points_of_the_readme_exist():

@@ -6,9 +6,11 @@ import difflib
 import functools
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, Union
 
 import gymnasium
@@ -133,7 +135,7 @@ def import_named(name: str, what: str) -> Any:
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
         raise ValueError(f"{what}: expected module:Name, received {name!r}.")
-    found = _import(module, f"{what} {name!r} names the module {module!r}, which does not import")
+    found = _import_users(module, attribute, what)
     if not hasattr(found, attribute):
         names = [name for name in dir(found) if not name.startswith("_")]
         raise ValueError(f"{what}: {module} has no {attribute!r}. {nearest(attribute, names)}")
@@ -185,24 +187,46 @@ def _find(env_id: str) -> EnvSpec:
     """Returns Gymnasium's entry for an id, after importing what registers it."""
     module, _, name = env_id.rpartition(":")
     if module:
-        _import(module, f"env {env_id!r} names the module {module!r}, which does not import")
+        _import_users(module, name, "env")
     if name.startswith("ALE/"):
-        ale = _import("ale_py", f"env {env_id!r} needs a package: run `pip install ale-py`")
-        gymnasium.register_envs(ale)
+        try:
+            gymnasium.register_envs(_import("ale_py"))
+        except ImportError as error:
+            how = _pip_line("ale_py")
+            raise ValueError(f"env {env_id!r} needs a package: {how} ({error})") from error
     if spec := _registered(name):
         return spec
-    raise ValueError(f"unknown env {env_id!r}.{_nearest_ids(name)}")
+    raise ValueError(f"unknown env {env_id!r}.{_nearest_ids(name, module)}")
 
 
-def _import(module: str, message: str) -> Any:
+def _import_users(module: str, name: str, what: str) -> Any:
+    """Imports the module of "module:name", as the user has typed it; says what it might be."""
+    try:
+        return _import(module)
+    except ImportError as error:
+        hint = ""
+        if module.startswith(error.name or " "):  # else it is there, and what it needs is missing
+            here = [path.stem for path in Path().glob("*.py")]
+            here += [path.parent.name for path in Path().glob("*/__init__.py")]
+            near = difflib.get_close_matches(module, here, n=3, cutoff=0.5)
+            hint = " The current folder is searched too."
+            if (bare := module.removesuffix(".py").replace("/", ".")) != module:
+                hint = f" Write it as {f'{bare}:{name}'!r}."
+            elif near:
+                hint += f" Did you mean {', '.join(repr(f'{other}:{name}') for other in near)}?"
+        raise ValueError(
+            f"{what} {f'{module}:{name}'!r} names the module {module!r}, which does not import "
+            f"({error}).{hint}"
+        ) from error
+
+
+def _import(module: str) -> Any:
     """Imports a module that the user has named, from the current folder if it is nowhere else."""
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)  # for good: what it holds is imported again in other processes
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(f"{message} ({error})") from error
     except SystemExit as error:
         raise RuntimeError(f"importing {module} called sys.exit({error.code!r})") from error
 
@@ -211,10 +235,11 @@ def _registered(name: str) -> EnvSpec | None:
     return gymnasium.registry.get(name)
 
 
-def _nearest_ids(name: str) -> str:
+def _nearest_ids(name: str, module: str) -> str:
     """Returns a hint of up to three registered ids, newest versions first among equals.
 
-    The registry is too long to list. Case and a missing version do not count.
+    The registry is too long to list. Case and a missing version do not count. What a module that
+    was named registers needs its name again.
     """
     known = {}
     for env_id in sorted(gymnasium.registry, key=_version):  # a newer version overwrites
@@ -223,9 +248,17 @@ def _nearest_ids(name: str) -> str:
         known.setdefault(bare.rpartition("/")[2], env_id)
     near = difflib.get_close_matches(name.lower(), known, n=12, cutoff=0.5)
     ids = list(dict.fromkeys(known[key] for key in near))[:3]
+    ids = [f"{module}:{env_id}" for env_id in ids if _is_in(env_id, module)] or ids
     if not ids:
         return " See gymnasium.registry, or name the module that registers it: 'module:Env-v0'."
     return f" Did you mean {', '.join(map(repr, ids))}?"
+
+
+def _is_in(env_id: str, module: str) -> bool:
+    """Tells whether the package of a module makes the environments of an id."""
+    entry = gymnasium.registry[env_id].entry_point
+    made_in = entry if isinstance(entry, str) else getattr(entry, "__module__", None) or ""
+    return re.split("[.:]", made_in)[0] == module.partition(".")[0]
 
 
 def _version(env_id: str) -> int:

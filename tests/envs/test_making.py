@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from rlzoo.envs import make_env
-from rlzoo.envs.making import Wrapped, env_factory
+from rlzoo.envs.making import Wrapped, env_factory, import_named
 from rlzoo.envs.ports import make_ported_envs
 from rlzoo.envs.slot import time_limit
 from tests.env_doubles import ChainEnv
@@ -93,6 +93,18 @@ def test_a_module_in_the_current_folder(tmp_path, monkeypatch):
     before = list(sys.path)
     make_env("found_here:Here-v0").close()
     assert sys.path == [*before, str(tmp_path)]  # behind all else: it hides nothing
+    for typed in ("found_here:Her-v0", "found_hre:Here-v0"):
+        with pytest.raises(ValueError, match=r"Did you mean 'found_here:Here-v0'\?$"):
+            make_env(typed)
+    with pytest.raises(ValueError, match=r"The current folder is searched too\.$"):
+        make_env("another:Here-v0")
+    with pytest.raises(ValueError, match=r"Write it as 'found_here:Here-v0'\.$"):
+        make_env("found_here.py:Here-v0")
+    with pytest.raises(ValueError, match=r"Write it as 'sub.mine:Own'\.$"):
+        import_named("sub/mine.py:Own", "wrapper")
+    (tmp_path / "needs_more.py").write_text("import not_installed")
+    with pytest.raises(ValueError, match=r"No module named 'not_installed'\)\.$"):
+        make_env("needs_more:Here-v0")
 
 
 def test_a_module_that_leaves_is_a_failure(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 ALLOWED = {
     "types": set(),
     "quiet": set(),
+    "frames": set(),
     "tables": set(),
     "ops": {"tables", "types"},
     "networks": {"ops", "tables", "types"},
@@ -25,7 +26,7 @@ ALLOWED = {
     "exploration": {"ops", "tables", "types"},
     "agents": {"exploration", "replay", "networks", "ops", "tables", "types"},
     "data": {"types"},
-    "envs": {"data", "ops", "tables", "types"},
+    "envs": {"data", "frames", "ops", "tables", "types"},
     "tasks": {"data", "envs", "networks", "ops", "tables", "types"},
     "train": {
         "agents",
@@ -50,7 +51,7 @@ ALLOWED = {
         "tables",
         "types",
     },
-    "cli": {"", "interop", "train", "envs", "quiet", "tables", "types"},
+    "cli": {"", "interop", "train", "envs", "frames", "quiet", "tables", "types"},
     "": {"quiet", "train"},  # rlzoo/__init__.py
 }
 BANNED_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}

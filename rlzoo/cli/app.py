@@ -1,7 +1,7 @@
 """`rlzoo`: parses the arguments, runs a command, and turns its end into an exit code.
 
 0 done; 2 bad input (one line); 130 interrupted, 143 terminated (after saving); 1 a failure, with
-its cause.
+the user's part of its traceback.
 """
 
 import contextlib
@@ -9,12 +9,12 @@ import io
 import json
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlzoo import frames
 from rlzoo.cli.parser import parse
 from rlzoo.cli.streams import outliving_readers
 from rlzoo.quiet import redirected
@@ -74,11 +74,15 @@ def _report(error: BaseException) -> int:
     if isinstance(error, ValueError) and _is_ours(error):
         _say(f"error: {error}")
         return 2
-    traceback.print_exception(error)
     notes = getattr(error, "__notes__", [])
-    if sys.version_info < (3, 11):
-        sys.stderr.write("".join(f"{note}\n" for note in notes))
-    _say(" ".join([f"failed: {type(error).__name__}: {error}", *notes]))
+    traces = [note for note in notes if "\n" in note]  # of a worker process, for one
+    shown = "".join([frames.of_user(error), *(f"{trace}\n" for trace in traces)])
+    heading = "" if frames.all_wanted() else "Traceback (RLZOO_TRACEBACK=1 shows all of it):\n"
+    sys.stderr.write(heading + shown if shown else "")
+    told = [f"failed: {type(error).__name__}: {error}", *(n for n in notes if n not in traces)]
+    if not shown:
+        told.append("RLZOO_TRACEBACK=1 shows where")
+    _say(". ".join(part.rstrip(".") for part in told) + ".")
     return 1
 
 

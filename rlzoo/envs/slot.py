@@ -23,7 +23,7 @@ class Fault(NamedTuple):
     """What went wrong in one environment."""
 
     error: Exception
-    trace: str = ""  # the worker's traceback, if it happened in another process
+    trace: str = ""  # the user's frames, if it happened in another process
     died: bool = False  # that process is gone: it ended, or it hung and was killed
 
 

@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import connection, forkserver, reduction, sharedctypes, util
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 
+from rlzoo import frames
 from rlzoo.envs.base import Envs
 from rlzoo.envs.slot import Fault, MakeEnv, Slot, fault
 
@@ -273,10 +273,10 @@ def _end_with_parent() -> None:
 
 
 class _Sent:
-    """An exception on its way from a worker, with the traceback it had there."""
+    """An exception on its way from a worker, with the user's frames of where it was there."""
 
     def __init__(self, error: Exception):
-        self.trace = traceback.format_exc()
+        self.trace = frames.of_user(error)
         text = str(error)
         self._what: Any = _wrapped(RuntimeError(f"{type(error).__name__}: {text}"))
         # An exception that cannot be sent whole goes as its type and text.

@@ -275,7 +275,8 @@ def test_a_failure_shows_its_cause_and_where(monkeypatch, capfd):
     fake(monkeypatch, fail)
     assert main(["list"]) == 1
     err = capfd.readouterr().err
-    assert "Traceback" in err and "env 3, step 17, seed 5" in err
+    assert 'int("seven")' in err and err.count("env 3, step 17, seed 5") == 1
+    assert "app.py" not in err
     last = err.splitlines()[-1]
     assert last.startswith("rlzoo: failed: ValueError: invalid literal")
     assert "env 3, step 17, seed 5" in last

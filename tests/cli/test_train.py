@@ -223,14 +223,21 @@ gymnasium.register("FaultyForCli-v0", Faulty, max_episode_steps=60)
 """
 
 
-def test_a_failing_environment_is_named_with_step_and_seed(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("vector", ["sync", pytest.param("async", marks=pytest.mark.slow)])
+def test_a_failing_environment_is_named_with_step_and_seed(vector, tmp_path, monkeypatch, capfd):
+    """Once, under the lines of the environment that failed, without any of rlzoo's."""
     (tmp_path / "faulty_for_cli.py").write_text(FAULTY)
     monkeypatch.syspath_prepend(tmp_path)
     arguments = f"{QUICK} --steps 1000 --run-dir {tmp_path / 'run'} --json".split()
-    assert main(["train", "dqn", "faulty_for_cli:FaultyForCli-v0", *arguments]) == 1
+    env = ["faulty_for_cli:FaultyForCli-v0", "--vector", vector]
+    assert main(["train", "dqn", *env, *arguments]) == 1
     out, err = capfd.readouterr()
     assert out == ""
-    assert "Traceback" in err and 'raise KeyError("the simulator lost its way")' in err
-    last = err.splitlines()[-1]
+    assert err.count("the simulator lost its way") == 2  # in the line that raised it, and said
+    heading, *trace, last = err[err.index("Traceback") :].splitlines()
+    assert heading == "Traceback (RLZOO_TRACEBACK=1 shows all of it):"
+    files = [line for line in trace if line.lstrip().startswith("File ")]
+    assert len(files) == 1 and "faulty_for_cli.py" in files[0]
+    assert 'raise KeyError("the simulator lost its way")' in "".join(trace)
     assert last.startswith("rlzoo: failed: KeyError")
-    assert "seed" in last and "step" in last and "env" in last
+    assert last.count("actions") == 1 and "seed" in last and "step" in last and "env" in last

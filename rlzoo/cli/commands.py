@@ -131,7 +131,7 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluates a run's best agent."""
+    """Evaluates a run's best agent, or its last."""
     _check_run(args.run)
     if args.episodes < 1:
         raise ValueError(f"--episodes: expected at least 1, received {args.episodes}.")
@@ -147,6 +147,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
         seed=args.seed,
         max_episode_steps=args.max_episode_steps,
         eval_mode=args.eval_mode,
+        last=args.last,
     )
     return {
         "run_dir": args.run,
@@ -190,8 +191,11 @@ def list_tables(args: argparse.Namespace) -> dict[str, Any]:
 def check(args: argparse.Namespace) -> dict[str, Any]:
     """Checks an environment against Gymnasium's rules and ours."""
     from rlzoo.envs import check_env
+    from rlzoo.train.config import env_settings
+    from rlzoo.train.wrappers import wrapped
 
-    problems = check_env(args.env)
+    settings = env_settings(args.overrides, args.max_episode_steps)
+    problems = check_env(wrapped(args.env, args.wrappers or ()), **settings)
     return {"env": args.env, "ok": not problems, "problems": problems}
 
 

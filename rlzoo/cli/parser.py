@@ -291,6 +291,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--episodes", type=_count, default=20, metavar="N", help="how many are played (default 20)"
     )
     evaluate.add_argument("--seed", type=_count, metavar="S", help="seed of the episodes")
+    evaluate.add_argument(
+        "--last", action="store_true", help="take the newest agent, not the best of its evaluations"
+    )
     _add_limit(evaluate)
     _add_mode(evaluate)
     _add_json(evaluate)
@@ -357,8 +360,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_json(listing)
 
-    check = command("check-env", "Check that an environment keeps Gymnasium's rules.")
+    check = command(
+        "check-env",
+        "Check that an environment keeps Gymnasium's rules.",
+        "Its settings are given as to train: --set env.KEY=VALUE.",
+    )
     _add_env(check, "env", help="a Gymnasium id, or module:Env-v0")
+    _add_set(check)
+    _add_wrapper(check, "as train takes it")
+    _add_limit(check)
     _add_json(check)
     return parser
 

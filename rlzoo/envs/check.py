@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from rlzoo.envs.making import RAISED, EnvSource, close_env, env_factory
+from rlzoo.envs.making import RAISED, EnvSource, Wrapped, close_env, env_factory
 from rlzoo.envs.spaces import in_float32, problem, space_problems
 
 _SEED = 0
@@ -25,7 +25,12 @@ _MAX_REWARD = float(np.finfo(np.float32).max)
 
 
 def check_env(
-    env: gymnasium.Env | EnvSource, *, max_steps: int = 200, faults: bool = True
+    env: gymnasium.Env | EnvSource,
+    *,
+    env_kwargs: dict[str, Any] | None = None,
+    max_episode_steps: int = 0,
+    max_steps: int = 200,
+    faults: bool = True,
 ) -> list[str]:
     """Runs one short episode, twice, and returns what breaks the rules.
 
@@ -36,6 +41,8 @@ def check_env(
 
     Args:
         env: an environment (it is reset, not closed), or an id or a callable to make one.
+        env_kwargs: as for `make_env`, where the environment is made here.
+        max_episode_steps: likewise.
         max_steps: when to stop if the episode has not ended.
         faults: also report errors it raises and values that are not finite. False leaves
             them to the `on_env_error` of `make_envs`.
@@ -44,13 +51,14 @@ def check_env(
         A sentence for each problem: what was expected, what was found, how to fix it. Empty
         if there is none.
     """
-    if isinstance(env, gymnasium.Env) or not (isinstance(env, str) or callable(env)):
+    if isinstance(env, gymnasium.Env) or not (isinstance(env, (str, Wrapped)) or callable(env)):
         return _problems(env, max_steps, faults)
-    make = env_factory(env)
+    make = env_factory(env, env_kwargs, max_episode_steps)
     try:
         made = make()
     except RAISED as error:
-        fix = "mend what the error names; it is made without arguments"
+        given = f"env_kwargs {env_kwargs}" if env_kwargs else "no arguments"
+        fix = f"mend what the error names; it is made with {given}"
         return [problem("making the environment", "an environment", _raised(error), fix)]
     try:
         return _problems(made, max_steps, faults)

@@ -288,6 +288,25 @@ def resolve(
     return complete(config, where, (cls, spec))
 
 
+def env_settings(
+    overrides: Iterable[str] | Mapping[str, Any], max_episode_steps: int | None = None
+) -> dict[str, Any]:
+    """Returns what a run with these settings would give `make_env`, as `RunConfig.env_settings`.
+
+    Raises:
+        ValueError: a setting is none of the environment's.
+    """
+    merged: dict[str, Any] = {"env_kwargs": {}, "max_episode_steps": max_episode_steps or 0}
+    for key, value in assignments(overrides):
+        layer = _with_limit(_assign(key, value))
+        if layer.keys() - merged.keys():
+            raise ValueError(
+                f"--set: expected what the environment takes, env.KEY=VALUE, received {key!r}."
+            )
+        merged = merge(merged, layer)
+    return merged
+
+
 def complete(
     config: RunConfig, env: "EnvSource", probed: tuple[Any, EnvSpec] | None = None
 ) -> RunConfig:

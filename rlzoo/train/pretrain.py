@@ -515,7 +515,13 @@ class _Session:
         self.epoch = self._saved = found.epoch
         self.best = found.best
         self.seconds = found.seconds
-        self.log.message(f"Going on after epoch {self.epoch}.")
+        if self.epoch < self.config.task.epochs:
+            self.log.message(f"Going on after epoch {self.epoch}.")
+        else:
+            self.log.message(
+                f"This run is finished: it is after epoch {self.epoch} of "
+                f"{self.config.task.epochs}. Go on with a new total: --epochs N."
+            )
         if self._read_best()[2] not in checkpoint.checkpoints(path.parent, best=True):
             self.best = (np.inf, self.epoch)  # it is damaged: one is chosen anew
 

@@ -218,6 +218,8 @@ def _train(
 
     waiting = unfinished()
     jobs = min(len(waiting), _cores())
+    if not waiting and not quiet:
+        sys.stderr.write("Every seed is finished. Go on with a new total: --steps N.\n")
     failed: dict[int, str] = {}
     stop = _Relay()
 

@@ -372,13 +372,18 @@ class Session:
         config = meta.get("config")
         if isinstance(config, dict) and config.get("until_return") == self.config.until_return:
             self.solved_at = found.solved_at
-        if self.solved_at is None:
-            self.log.message(f"Going on from step {self.step:,}.")
-        else:
+        if self.solved_at is not None:
             self.log.message(
                 f"This run is finished: an evaluation reached {self.config.until_return:g} at step "
                 f"{self.solved_at:,}. Go on with --until-return or --steps."
             )
+        elif self.step >= self.config.steps:
+            self.log.message(
+                f"This run is finished: it is at step {self.step:,} of {self.config.steps:,}. Go "
+                "on with a new total: --steps N."
+            )
+        else:
+            self.log.message(f"Going on from step {self.step:,}.")
         folder = self.run_dir / "checkpoints"
         if self.best > -np.inf and self._read_best()[1] not in checkpoint.checkpoints(
             folder, best=True

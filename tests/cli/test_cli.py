@@ -211,6 +211,18 @@ def test_one_of_several_seeds_is_named(tmp_path, monkeypatch, capfd):
             call("both")
 
 
+@pytest.mark.filterwarnings("default:.*wrapped in NormalizeReward")
+def test_an_environment_is_checked_as_train_makes_it(capfd):
+    check = ["check-env", "FrozenLake-v1"]
+    assert main([*check, "--set", "env.is_slippery=false", "--max-episode-steps", "5"]) == 0
+    assert main([*check, "--set", "env.slippery=false"]) == 2
+    assert "env_kwargs {'slippery': False}" in capfd.readouterr().out
+    assert main([*check, "--wrapper", "NormalizeReward"]) == 0
+    assert "is wrapped in NormalizeReward" in capfd.readouterr().err
+    assert main([*check, "--set", "steps=5"]) == 2
+    assert "--set: expected what the environment takes, env.KEY=" in capfd.readouterr().err
+
+
 def test_record_and_evaluate_check_their_flags(tmp_path, capfd):
     (tmp_path / "config.yaml").touch()
     assert main(["record", str(tmp_path), "-o", "film.avi"]) == 2

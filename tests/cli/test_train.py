@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -76,6 +77,11 @@ def test_evaluate(run, capfd):
     assert first["episodes"] == 3 and len(first["returns"]) == 3
     assert main(["evaluate", run, "--episodes", "3", "--seed", "1"]) == 0
     assert f"mean return {first['mean_return']:.2f}" in capfd.readouterr().out
+    summary = json.loads(Path(run, "summary.json").read_text())
+    for flag, name in (([], "mean_return"), (["--last"], "last_mean_return")):
+        assert main(["evaluate", run, "--episodes", "2", "--json", *flag]) == 0
+        assert json.loads(capfd.readouterr().out)["mean_return"] == summary[name]
+    assert summary["mean_return"] != summary["last_mean_return"]
 
 
 def test_evaluate_in_another_environment(run, capfd):

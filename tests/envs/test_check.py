@@ -128,6 +128,24 @@ def test_broken_environments_are_rejected(case):
         assert "; fix: " in sentence
 
 
+def test_it_is_made_as_it_will_be():
+    """With its arguments, and with the limit on its episodes."""
+
+    class Late(Good):
+        def __init__(self, at):
+            self.at = at
+
+        def step(self, action):
+            self.at -= 1
+            return self.obs(), "late" if self.at == 0 else 1.0, False, False, {}
+
+    assert "late" in check_env(Late, env_kwargs={"at": 3})[0]
+    assert check_env(Late, env_kwargs={"at": 5}, max_episode_steps=2) == []
+    assert "; fix: mend what the error names; it is made with env_kwargs {'on': 1}" in str(
+        check_env(Late, env_kwargs={"on": 1})
+    )
+
+
 def test_every_problem_of_a_step_is_listed():
     problems = check_env(broken(reward="1", terminated=1, info=None))
     assert [text.partition(":")[0] for text in problems] == [

@@ -226,6 +226,16 @@ def test_a_callable_environment(tmp_path):
     assert config.load_run(tmp_path, env=make) == run
 
 
+def test_what_is_of_the_environment():
+    given = ["env.size=3", "env.max_episode_steps=20", "env.at.x=1"]
+    found = config.env_settings(given, max_episode_steps=9)
+    assert found == {"env_kwargs": {"size": 3, "at": {"x": 1}}, "max_episode_steps": 20}
+    assert config.env_settings(["max_episode_steps=7"])["max_episode_steps"] == 7
+    for text in ("torso.sizes=[8]", "steps=3"):
+        with pytest.raises(ValueError, match=r"--set: expected what the environment takes"):
+            config.env_settings([text])
+
+
 # Mistakes.
 
 

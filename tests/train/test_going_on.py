@@ -137,9 +137,11 @@ def test_a_damaged_array_takes_it_back_in_the_log_too(host_run, tmp_path):
     check_same_files(run_dir, host_run.dir)
 
 
-def test_a_finished_run_is_finished_again(host_run, tmp_path):
+def test_a_finished_run_is_finished_again(host_run, tmp_path, capfd):
     run_dir = copied(host_run.dir, tmp_path)
-    again = rlzoo.resume(run_dir, env=LIMITED, quiet=True)
+    again = rlzoo.resume(run_dir, env=LIMITED)
+    told = "This run is finished: it is at step 160 of 160. Go on with a new total: --steps N."
+    assert told in capfd.readouterr().err
     check_same_files(run_dir, host_run.dir)
     for key in ("mean_return", "last_mean_return", "best_step", "steps"):
         assert again.summary[key] == host_run.summary[key]

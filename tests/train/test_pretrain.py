@@ -212,7 +212,7 @@ def test_killed_and_resumed(digits, digits_run, tmp_path):
     check_same(tmp_path / "run", digits_run.dir)
 
 
-def test_a_finished_run_goes_on_for_more_epochs(repeated, digits_run, tmp_path):
+def test_a_finished_run_goes_on_for_more_epochs(repeated, digits_run, tmp_path, capfd):
     folder = tmp_path / "run"
     shutil.copytree(repeated.dir, folder)
     longer = rlzoo.resume_pretraining(folder, epochs=4, quiet=True)
@@ -220,6 +220,8 @@ def test_a_finished_run_goes_on_for_more_epochs(repeated, digits_run, tmp_path):
     assert yaml.safe_load((folder / "config.yaml").read_text())["epochs"] == 4
     losses, before = (logs.series(path, "loss/train") for path in (folder, digits_run.dir))
     assert len(losses) == 4 and np.array_equal(losses[:3], before)
+    rlzoo.resume_pretraining(folder)
+    assert "This run is finished: it is after epoch 4 of 4. " in capfd.readouterr().err
 
 
 @pytest.fixture(scope="module")

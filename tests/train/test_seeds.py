@@ -183,6 +183,9 @@ def test_a_failing_seed_stops_no_other_and_is_tried_again(folder, capfd):
     assert {name: notes(folder)[name] for name in before} == before  # those were finished
     assert rlzoo.resume_seeds(folder, steps=60)["steps"] == 60  # now all go on
     assert notes(folder)["s0"] != before["s0"]
+    capfd.readouterr()
+    assert rlzoo.resume_seeds(folder)["steps"] == 60
+    assert capfd.readouterr().err.startswith("Every seed is finished. ")
 
 
 def test_no_seed_finishes(folder):

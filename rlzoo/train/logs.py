@@ -212,6 +212,12 @@ def series(run_dir: Path, tag: str) -> np.ndarray:
     return np.array(points, np.float64).reshape(-1, 2)  # [points, 2]
 
 
+def last_step(run_dir: Path) -> int:
+    """Returns the last step that a run's `metrics.csv` knows of, 0 without one."""
+    path = Path(run_dir) / METRICS
+    return max((int(row[0]) for row in _metric_rows(path)), default=0) if path.exists() else 0
+
+
 def mean_height(points: np.ndarray) -> float:
     """Returns the area under a curve of steps and values `[P, 2]`, divided by its width."""
     if len(points) < 2:

@@ -24,6 +24,7 @@ from rlzoo.tasks import TASKS, Problem, Task
 from rlzoo.train import checkpoint, curves, files, hparams, logs, pictures
 from rlzoo.train import meta as metas
 from rlzoo.train.build import assign, stream, template_of
+from rlzoo.train.claim import claim
 from rlzoo.train.config import filled, flatten, make_torso
 from rlzoo.train.entry import entry
 from rlzoo.train.plain import advice, assignments, fill, load_yaml, merge, read_text, short, typed
@@ -111,11 +112,7 @@ def pretrain(
     path = files.run_path(run_dir) if run_dir is not None else _new_run_dir(resolved)
     try:
         with files.lock(path):
-            if (path / "config.yaml").exists():
-                raise ValueError(
-                    f"{path} holds a run already. Take another --run-dir, or go on with it: "
-                    f"{advice('resume', path)}"
-                )
+            claim(path, advice("resume", path))
             return _train(path, resolved, quiet)
     finally:  # a run that could not start leaves no folders behind
         files.remove_empty(path, parents=0 if run_dir is not None else 3)

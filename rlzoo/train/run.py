@@ -14,6 +14,7 @@ from rlzoo.agents import Agent
 from rlzoo.exploration import Exploration
 from rlzoo.train import files, logs
 from rlzoo.train.build import Source, check_object
+from rlzoo.train.claim import claim
 from rlzoo.train.config import (
     RunConfig,
     load_run,
@@ -205,11 +206,7 @@ def train(
     path = made_up if run_dir is None else files.run_path(run_dir)
     try:
         with files.lock(path):
-            if (path / "config.yaml").exists():
-                raise ValueError(
-                    f"{path} holds a run already. Take another --run-dir, or go on with it: "
-                    f"{advice('resume', path, resolved.env, resolved.wrappers)}"
-                )
+            claim(path, advice("resume", path, resolved.env, resolved.wrappers))
             return _train(path, resolved, source, quiet, callbacks, loggers)
     finally:  # a run that could not start leaves no folders behind
         files.remove_empty(path, parents=0 if run_dir is not None else 3)

@@ -21,6 +21,7 @@ from rlzoo.envs import make_envs
 from rlzoo.envs.making import import_named
 from rlzoo.train import aggregate, files, logs
 from rlzoo.train.build import Source, build_agent, environment
+from rlzoo.train.claim import claim
 from rlzoo.train.config import RunConfig, flatten, from_yaml, load_run, resolve, to_yaml
 from rlzoo.train.entry import entry
 from rlzoo.train.loggers import LOGGERS, adapter
@@ -91,12 +92,9 @@ def train_seeds(
     _check(first, env, flags.get("wrappers"))
     options = _options(env, flags.get("wrappers"), callbacks, loggers, quiet)
     path = files.run_path(run_dir) if run_dir is not None else new_run_dir(first, "seeds")
-    if (path / "config.yaml").exists() or files.seed_dirs(path):
-        raise ValueError(
-            f"{path} holds runs already. Take another --run-dir, or go on with them: "
-            f"{advice('resume', path, first.env, first.wrappers)}"
-        )
     with files.lock(path):
+        go_on = advice("resume", path, first.env, first.wrappers)
+        claim(path, go_on, files.seed_dirs(path).values())
         _write(path, configs)
         return _train(path, configs, options, quiet)
 

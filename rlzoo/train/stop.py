@@ -12,7 +12,7 @@ from typing import Any
 from rlzoo.train.plain import advice
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_PATIENCE = 5.0  # seconds from a signal until a run is ended where it stands
+_PATIENCE = 4.0  # seconds from a signal until a run is ended where it stands
 _LAST_SECONDS = 2.0  # until the process is, after that
 
 

@@ -32,6 +32,7 @@ DQN = {
     "batch_size": 8,
     "replay_capacity": 400,
     "torso.sizes": [8],
+    "exploration.epsilon": 0.5,  # by default it falls within a fifth of `steps`
     "eval_every": 24,
     "eval_episodes": 1,
     "checkpoint_every": 8,

@@ -6,7 +6,6 @@ import difflib
 import functools
 import importlib
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,10 +15,13 @@ from typing import Any, NamedTuple, Union
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from rlzoo.tables import ENVS
 from rlzoo.types import nearest
 
 EnvSource = Union[str, Callable[..., gymnasium.Env], "Wrapped"]
 RAISED = (Exception, SystemExit)  # what an environment may raise; Ctrl-C is the user's
+
+_SHIPPED = frozenset(gymnasium.registry)  # ids that need no module of the user's
 
 # Parts of an environment's entry point, and what brings the package it needs.
 _PIP_LINES = {
@@ -248,17 +250,12 @@ def _nearest_ids(name: str, module: str) -> str:
         known.setdefault(bare.rpartition("/")[2], env_id)
     near = difflib.get_close_matches(name.lower(), known, n=12, cutoff=0.5)
     ids = list(dict.fromkeys(known[key] for key in near))[:3]
-    ids = [f"{module}:{env_id}" for env_id in ids if _is_in(env_id, module)] or ids
+    if module:
+        own = [env_id for env_id in ids if env_id not in _SHIPPED and env_id not in ENVS]
+        ids = [f"{module}:{env_id}" for env_id in own] or ids
     if not ids:
         return " See gymnasium.registry, or name the module that registers it: 'module:Env-v0'."
     return f" Did you mean {', '.join(map(repr, ids))}?"
-
-
-def _is_in(env_id: str, module: str) -> bool:
-    """Tells whether the package of a module makes the environments of an id."""
-    entry = gymnasium.registry[env_id].entry_point
-    made_in = entry if isinstance(entry, str) else getattr(entry, "__module__", None) or ""
-    return re.split("[.:]", made_in)[0] == module.partition(".")[0]
 
 
 def _version(env_id: str) -> int:

@@ -82,9 +82,7 @@ def test_a_module_that_registers(monkeypatch):
 
 def test_a_module_in_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "found_here.py").write_text(
-        "import gymnasium\n"
-        "from tests.env_doubles import ChainEnv\n"
-        "gymnasium.register('Here-v0', 'found_here:ChainEnv')\n"
+        "import gymnasium\ngymnasium.register('Here-v0', 'tests.env_doubles:ChainEnv')\n"
     )
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != ""])
     monkeypatch.chdir(tmp_path)

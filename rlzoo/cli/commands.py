@@ -101,7 +101,6 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
         for flag in (
             "steps",
             "num_envs",
-            "env",
             "until_return",
             "wrappers",
             "callbacks",
@@ -111,7 +110,9 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
                 flag = flag if flag in ("steps", "num_envs") else flag.rstrip("s")
                 flag = flag.replace("_", "-")
                 raise ValueError(f"This is a pretraining run: it takes --epochs, not --{flag}.")
-        return pretrain.resume_pretraining(args.run, epochs=args.epochs, quiet=args.quiet).summary
+        return pretrain.resume_pretraining(
+            args.run, epochs=args.epochs, env=args.env, quiet=args.quiet
+        ).summary
     if args.epochs is not None:
         raise ValueError("--epochs is for pretraining runs; this one takes --steps.")
     options = {

@@ -112,7 +112,7 @@ def pretrain(
     path = files.run_path(run_dir) if run_dir is not None else _new_run_dir(resolved)
     try:
         with files.lock(path):
-            claim(path, advice("resume", path))
+            claim(path, advice("resume", path, getattr(resolved.task, "env", "")))
             return _train(path, resolved, quiet)
     finally:  # a run that could not start leaves no folders behind
         files.remove_empty(path, parents=0 if run_dir is not None else 3)
@@ -120,7 +120,7 @@ def pretrain(
 
 @entry()
 def resume_pretraining(
-    run_dir: str | Path, *, epochs: int | None = None, quiet: bool = False
+    run_dir: str | Path, *, epochs: int | None = None, env: str | None = None, quiet: bool = False
 ) -> Pretrained:
     """Goes on with a pretraining run from the last epoch that was saved.
 
@@ -128,10 +128,11 @@ def resume_pretraining(
         run_dir: the folder of the run.
         epochs: a new number of epochs in all, over which the learning rate falls from now on; by
             default the run's own.
+        env: needed where the run's environment is an id that imports a module.
         quiet: show nothing.
     """
     path = files.run_path(run_dir)
-    config = load_config(path)
+    config = load_config(path, env)
     if epochs is not None:
         epochs = typed(epochs, int, "epochs")
         config = config._replace(task=dataclasses.replace(config.task, epochs=epochs))  # pyright: ignore
@@ -171,6 +172,12 @@ def resolve(
         raise ValueError(f"Unknown task {name!r}. {nearest(name, TASKS)}")
     given = {key: value for key, value in flags.items() if value is not None}
     layers = [values, given, *({key: value} for key, value in assignments(overrides))]
+    env = str(values.get("env", ""))
+    if ":" in env and not any("env" in layer for layer in layers[1:]):
+        raise ValueError(
+            f"{file} names the environment {env!r}, which would import a module. If you trust it, "
+            f"give the environment yourself as well: --env {env} (in Python: env={env!r})."
+        )
     defaults = TASKS[name]()
     merged: dict[str, Any] = {"torso": defaults.torso}
     for layer in layers:
@@ -189,9 +196,11 @@ def resolve(
     return PretrainConfig(name, task, seed)
 
 
-def load_config(run_dir: Path) -> PretrainConfig:
-    """Returns the configuration of a pretraining run."""
-    return resolve(file=run_dir)
+def load_config(run_dir: Path, env: str | None = None) -> PretrainConfig:
+    """Returns the configuration of a pretraining run; `env` is its environment, once more."""
+    if env is not None and env != (found := _read(run_dir).get("env")):
+        raise ValueError(f"{run_dir}: expected the run's environment {found!r}, received {env!r}.")
+    return resolve(file=run_dir, env=env)
 
 
 def build_model(problem: Problem, torso: keras.Layer, seed: int) -> keras.Model:
@@ -397,7 +406,8 @@ class _Session:
         """Raises `Interrupted` if a signal has asked for it."""
         if self.stop.signal:
             saved = f"saved up to epoch {self._saved}"
-            raise Interrupted(self.run_dir, where, self.stop.signal, saved)
+            env = getattr(self.config.task, "env", "")
+            raise Interrupted(self.run_dir, where, self.stop.signal, saved, env=env)
 
     def _is_patience_over(self) -> bool:
         return self.epoch - self.best[1] >= self.config.task.patience

@@ -18,7 +18,7 @@ from rlzoo.data import embedded_digits
 from rlzoo.tasks import TASKS
 from rlzoo.train import checkpoint, logs
 from rlzoo.train.config import make_torso
-from rlzoo.train.pretrain import build_model, named_arrays, resolve
+from rlzoo.train.pretrain import build_model, load_config, named_arrays, resolve
 from tests.train.conftest import DIGITS
 from tests.train.test_resume import metrics
 
@@ -358,6 +358,17 @@ def test_a_pretraining_run_is_no_agent(use, digits_run):
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(f" --torso-from {digits_run.dir}")
     assert sorted(digits_run.dir.rglob("*")) == before
+
+
+def test_an_imported_environment_must_be_named_by_the_caller(tmp_path):
+    (tmp_path / "config.yaml").write_text("task: predict\nenv: trap:Env-v0\n")
+    given = r"would import a module.*: --env trap:Env-v0 \(in Python: env='trap:Env-v0'\)"
+    for call in (rlzoo.resume_pretraining, lambda path: rlzoo.pretrain(config=path)):
+        with pytest.raises(ValueError, match=given):
+            call(tmp_path)
+    with pytest.raises(ValueError, match="the run's environment 'trap:Env-v0', received 'My-v0'"):
+        rlzoo.resume_pretraining(tmp_path, env="My-v0")
+    assert load_config(tmp_path, "trap:Env-v0").plain()["env"] == "trap:Env-v0"
 
 
 def test_there_is_nothing_to_resume(tmp_path):

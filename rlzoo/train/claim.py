@@ -22,10 +22,9 @@ def claim(path: Path, go_on: str, seeds: Iterable[Path] = ()) -> None:
     """
     runs = [run for run in (path, *seeds) if (run / "config.yaml").exists()]
     if not all(map(_has_failed_at_once, runs)):
-        what, it = ("a run", "it") if runs == [path] else ("runs", "them")
-        raise ValueError(
-            f"{path} holds {what} already. Take another --run-dir, or go on with {it}: {go_on}"
-        )
+        one = runs == [path]
+        what, it = ("holds a run already", "it") if one else ("holds runs already", "them")
+        raise ValueError(f"{path} {what}. Take another --run-dir, or go on with {it}: {go_on}")
     for run in runs:
         with contextlib.nullcontext() if run == path else files.lock(run):
             for found in _checkpoints(run):

@@ -67,7 +67,7 @@ def serves(command: list[str], folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_runs(page, tmp_path):
     ran = 0

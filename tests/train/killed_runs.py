@@ -138,7 +138,10 @@ CASES = {
     ),
     "dqn, 3 environments in processes": Case(
         "dqn", "CartPole-v1", at=41, num_envs=3, vector="async",
-        settings={**_REPLAY, "replay_capacity": 500, "target_update_rate": 0.1, "double_q": True},
+        settings={
+            **_REPLAY, "replay_capacity": 500, "target_update_rate": 0.1, "double_q": True,
+            "env_step_timeout": 0,  # it waits in a step until all are parked
+        },
     ),
     "dqn with memory": Case(  # sequences begin anywhere in an episode, which has 7 steps
         "dqn", "rlzoo/Memory-v0", at=42, num_envs=2, torso="lstm",
@@ -168,7 +171,7 @@ CASES = {
     ),
     "dyna_q over a table, 3 environments in processes": Case(
         "dyna_q", "rlzoo/DynaMaze-v0", at=41, num_envs=3, vector="async",
-        settings={"planning_steps": 5},
+        settings={"planning_steps": 5, "env_step_timeout": 0},
     ),
     "dyna_q with networks": Case(
         "dyna_q", "CartPole-v1", at=50, num_envs=2,

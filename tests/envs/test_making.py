@@ -82,27 +82,27 @@ def test_a_module_that_registers(monkeypatch):
 
 def test_a_module_in_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "found_here.py").write_text(
-        "import gymnasium\ngymnasium.register('Here-v0', 'tests.env_doubles:ChainEnv')\n"
+        "import gymnasium\ngymnasium.register('FoundHere-v0', 'tests.env_doubles:ChainEnv')\n"
     )
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != ""])
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "found_here", raising=False)
-    monkeypatch.delitem(gymnasium.registry, "Here-v0", raising=False)
+    monkeypatch.delitem(gymnasium.registry, "FoundHere-v0", raising=False)
     before = list(sys.path)
-    make_env("found_here:Here-v0").close()
+    make_env("found_here:FoundHere-v0").close()
     assert sys.path == [*before, str(tmp_path)]  # behind all else: it hides nothing
-    for typed in ("found_here:Her-v0", "found_hre:Here-v0"):
-        with pytest.raises(ValueError, match=r"Did you mean 'found_here:Here-v0'\?$"):
+    for typed in ("found_here:FoundHer-v0", "found_hre:FoundHere-v0"):
+        with pytest.raises(ValueError, match=r"Did you mean 'found_here:FoundHere-v0'\?$"):
             make_env(typed)
     with pytest.raises(ValueError, match=r"The current folder is searched too\.$"):
-        make_env("another:Here-v0")
-    with pytest.raises(ValueError, match=r"Write it as 'found_here:Here-v0'\.$"):
-        make_env("found_here.py:Here-v0")
+        make_env("another:FoundHere-v0")
+    with pytest.raises(ValueError, match=r"Write it as 'found_here:FoundHere-v0'\.$"):
+        make_env("found_here.py:FoundHere-v0")
     with pytest.raises(ValueError, match=r"Write it as 'sub.mine:Own'\.$"):
         import_named("sub/mine.py:Own", "wrapper")
     (tmp_path / "needs_more.py").write_text("import not_installed")
     with pytest.raises(ValueError, match=r"No module named 'not_installed'\)\.$"):
-        make_env("needs_more:Here-v0")
+        make_env("needs_more:FoundHere-v0")
 
 
 def test_a_module_that_leaves_is_a_failure(tmp_path, monkeypatch):

@@ -249,13 +249,20 @@ def _nearest_ids(name: str, module: str) -> str:
         known[bare] = known[bare.rpartition("-v")[0] or bare] = env_id
         known.setdefault(bare.rpartition("/")[2], env_id)
     near = difflib.get_close_matches(name.lower(), known, n=12, cutoff=0.5)
-    ids = list(dict.fromkeys(known[key] for key in near))[:3]
+    ids = list(dict.fromkeys(known[key] for key in near))
     if module:
-        own = [env_id for env_id in ids if env_id not in _SHIPPED and env_id not in ENVS]
-        ids = [f"{module}:{env_id}" for env_id in own] or ids
+        ids = [f"{module}:{env_id}" for env_id in ids if _may_be_of(module, env_id)] or ids
     if not ids:
         return " See gymnasium.registry, or name the module that registers it: 'module:Env-v0'."
-    return f" Did you mean {', '.join(map(repr, ids))}?"
+    return f" Did you mean {', '.join(map(repr, ids[:3]))}?"
+
+
+def _may_be_of(module: str, env_id: str) -> bool:
+    """Returns whether it may be the user's module that has registered an id."""
+    if env_id in _SHIPPED or env_id in ENVS:
+        return False
+    package = str(gymnasium.registry[env_id].entry_point).partition(".")[0]
+    return package != "ale_py" or module.startswith("ale_py")
 
 
 def _version(env_id: str) -> int:

@@ -1,3 +1,4 @@
+import importlib.util
 import itertools
 import sys
 import types
@@ -88,6 +89,9 @@ def test_a_module_in_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "found_here", raising=False)
     monkeypatch.delitem(gymnasium.registry, "FoundHere-v0", raising=False)
+    if importlib.util.find_spec("ale_py"):  # whose ids are no module's of the user's
+        gymnasium.register_envs(importlib.import_module("ale_py"))
+        assert "Defender-v0" in gymnasium.registry
     before = list(sys.path)
     make_env("found_here:FoundHere-v0").close()
     assert sys.path == [*before, str(tmp_path)]  # behind all else: it hides nothing

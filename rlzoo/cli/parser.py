@@ -1,6 +1,7 @@
 """What the command line takes, and its help. Imports the standard library only."""
 
 import argparse
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -537,5 +538,19 @@ class _Completion(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         import shtab
 
-        print(shtab.complete(parser, str(values)))
+        script = shtab.complete(parser, str(values))
+        print(_mended(script) if values == "zsh" else script)
         parser.exit()
+
+
+def _mended(script: str) -> str:
+    """Returns a script for zsh in which each argument is completed as often as it may be given.
+
+    shtab 1.8.1 lists one that has choices twice, and completes one of many (`nargs="+"`) only once.
+    """
+
+    def mend(arguments: re.Match[str]) -> str:
+        lines = arguments[0].replace('"(*):', '"*:').split("\n")
+        return "\n".join(dict.fromkeys(lines))
+
+    return re.sub(r"(?<=_options=\(\n).*?(?=\n\))", mend, script, flags=re.DOTALL)

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -112,6 +113,58 @@ def test_completion(tmp_path, capsys):
         done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
         found = [name for name in done.stdout.split() if name.startswith(line.split()[-1])]
         assert sorted(found) == sorted(names.split(",")), line
+
+
+ZSH = """
+autoload -U compinit; compinit -D -u
+eval "$(<$SCRIPT)"
+compadd () {  # also notes what it adds; with -A, -D or -O it adds nothing
+  local -a added
+  [[ -n ${(M)@:#-[ADO]} ]] || { builtin compadd -O added "$@"; print -rl -- $added >> $FOUND }
+  builtin compadd "$@"
+}
+complete-typed () { _main_complete }
+zle -C complete-typed complete-word complete-typed
+zle-line-init () { BUFFER=$TYPED; CURSOR=$#BUFFER; zle complete-typed; exit }
+zle -N zle-line-init
+"""
+TERMINAL = "zmodload zsh/zpty; zpty shell zsh -i; while zpty -r shell; do :; done"
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_completion_in_zsh(tmp_path, capsys):
+    """What zsh completes, asked of its line editor in a terminal."""
+    with pytest.raises(SystemExit) as left:
+        main(["--print-completion", "zsh"])
+    assert left.value.code == 0
+    script = tmp_path / "completion.zsh"
+    script.write_text(capsys.readouterr().out)
+    subprocess.run(["zsh", "-n", script], check=True)
+    (tmp_path / ".zshrc").write_text(ZSH)
+    (tmp_path / "runs").mkdir()
+    found = tmp_path / "found"
+    env = {**os.environ, "ZDOTDIR": str(tmp_path), "SCRIPT": str(script), "FOUND": str(found)}
+    expected = {
+        "rlzoo tra": "train",
+        "rlzoo train dq": "dqn",
+        "rlzoo train dqn rlzoo/Ca": "rlzoo/CartPoleNoVel-v1 rlzoo/Catch-v0",
+        "rlzoo train dqn X rein": "",  # all that it takes was given
+        "rlzoo train --seed 1 dqn X --torso ls": "lstm",
+        "rlzoo train --num": "--num-envs",
+        "rlzoo list epsilon_g": "epsilon_greedy",
+        "rlzoo list dqn dy": "",
+        "rlzoo pretrain mn": "mnist",
+        "rlzoo plot ru": "runs",
+        "rlzoo plot one two ru": "runs",
+        "rlzoo predict run one.png two.png completion.z": "completion.zsh",
+    }
+    for line, names in expected.items():
+        found.write_text("")
+        done = subprocess.run(
+            ["zsh", "-fc", TERMINAL], env={**env, "TYPED": line}, cwd=tmp_path,
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        assert sorted({*found.read_text().split()}) == names.split(), (line, done.stdout)
 
 
 # Parsing.

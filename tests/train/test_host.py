@@ -1,5 +1,6 @@
 """The host loop: what reaches an agent is what the environments did, no more and no less."""
 
+import json
 import subprocess
 import sys
 from functools import partial
@@ -10,10 +11,12 @@ import gymnasium
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium import spaces
 
 from rlzoo.envs import make_envs
 from rlzoo.exploration import Exploration, Softmax
 from rlzoo.ops import rng
+from rlzoo.train import checkpoint
 from rlzoo.train.compiled import chunk_fields
 from rlzoo.train.host import HostLoop
 from rlzoo.types import Chunk, EnvSpec
@@ -325,6 +328,80 @@ def test_no_false_transition_enters_replay(policy, recording):
         row = [rows[name][k] for name in ("obs", "action", "reward", "next_obs")]
         assert genuine(*row)
         assert rows["discount"][k] == (row[3][0] != 6)
+
+
+# --- long episodes ---
+
+
+class Endless(gymnasium.Env):
+    """Its state follows from all actions, and is cheap to step."""
+
+    max_steps = 10**9
+
+    def __init__(self, box: bool):
+        self.action_space = spaces.Box(-1, 1, (2,)) if box else spaces.Discrete(9)
+        self.observation_space = spaces.Box(-2, 2, (2,)) if box else spaces.Discrete(1_000_003)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        box = isinstance(self.action_space, spaces.Box)
+        self.state = np.zeros(2, np.float32) if box else seed % 1_000_003
+        return self.state, {}
+
+    def step(self, action):
+        if isinstance(action, np.ndarray):
+            self.state = self.state / 2 + action
+        else:
+            self.state = (self.state * 10 + action) % 1_000_003
+        return self.state, 0.0, False, False, {}
+
+
+class BoxRecorder(Recorder):
+    def act(self, state, obs, first, seed, explore):
+        _, log_prob, state = super().act(state, obs, first, seed, explore)
+        shape = (obs.shape[0], *self.spec.action_shape)
+        return rng.uniform(seed, shape) * 2 - 1, log_prob, state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("box", "steps", "too_big"),
+    [
+        # What a manifest may hold: 200,000 brackets, of which every action of a Box is one;
+        # 8 MiB, of which every Discrete one, a digit, a comma and a space, takes 3 bytes.
+        (True, 1_000, lambda text: text.count("[") > 200_000),
+        (False, 14_000, lambda text: len(text) > 8 << 20),
+    ],
+    ids=["box", "discrete"],
+)
+def test_millions_of_actions_in_flight_are_saved_and_replayed(box, steps, too_big, tmp_path):
+    """200 episodes at once: 200,000 actions of a Box, 2.8 million Discrete ones."""
+    loops = []
+    for _ in range(2):
+        envs = make_envs(partial(Endless, box), 200, 5)
+        agent = (BoxRecorder if box else Recorder)(envs.spec, 200, length=100)
+        loops.append(HostLoop(agent, envs, 5))
+    loop, other = loops
+    for _ in range(steps // 100):
+        loop.run_chunk()
+    assert too_big(json.dumps(loop.envs.get_state()["actions"]))  # where they lay once
+
+    arrays, meta = loop.get_state()
+    path = checkpoint.save(tmp_path, 200 * steps, arrays, meta)
+    assert (path / "manifest.json").stat().st_size < 64 << 10
+
+    found, meta, _ = checkpoint.load(tmp_path, other.template)
+    other.set_state(found, meta)
+    assert other.envs.get_state() == loop.envs.get_state()
+    assert found["loop/actions"].shape == (200 * steps, *other.envs.spec.action_shape)
+    for name, array in other.get_state()[0].items():
+        assert array.tobytes() == arrays[name].tobytes(), name
+    for one in loops:
+        one.run_chunk()
+    for kept, expected in zip(other.agent.chunk(), loop.agent.chunk(), strict=True):
+        assert kept.tobytes() == expected.tobytes()
+    for one in loops:
+        one.envs.close()
 
 
 # --- divergence ---

@@ -530,7 +530,21 @@ class _Session:
                 f"{self.config.task.epochs}. Go on with a new total: --epochs N."
             )
         if self._read_best()[2] not in checkpoint.checkpoints(path.parent, best=True):
-            self.best = (np.inf, self.epoch)  # it is damaged: one is chosen anew
+            self._take_for_best()  # the best is damaged
+
+    def _take_for_best(self) -> None:
+        """Validates the weights as they are, and saves them as the best so far."""
+        found = self.model.evaluate(
+            self.problem.validation.inputs,
+            self.problem.validation.targets,
+            batch_size=self.config.task.batch_size,
+            verbose=0,
+            return_dict=True,
+        )
+        figures = {f"{name}/validation": float(value) for name, value in found.items()}
+        self.best = (_error(figures), self.epoch)
+        self._unsaved_best = _values(named_arrays(self.model, self.torso))
+        self._save()
 
     def _read_best(self) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
         template = template_of(named_arrays(self.model, self.torso))

@@ -1,10 +1,13 @@
 """Pretraining: what a run leaves behind, exact repetition and resume, what goes wrong."""
 
 import json
+import math
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +19,11 @@ import rlzoo
 from rlzoo import networks
 from rlzoo.data import embedded_digits
 from rlzoo.tasks import TASKS
-from rlzoo.train import checkpoint, logs
+from rlzoo.train import checkpoint, logs, pretrain
 from rlzoo.train.config import make_torso
 from rlzoo.train.pretrain import build_model, load_config, named_arrays, resolve
 from tests.train.conftest import DIGITS
+from tests.train.test_going_on import damage, scalars
 from tests.train.test_resume import metrics
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +55,25 @@ def check_same(run_dir: Path, other: Path) -> None:
         for key in ("run_dir", "seconds"):
             result.pop(key)
     assert results[0] == results[1]
+
+
+def check_same_rows(run_dir: Path, other: Path) -> None:
+    """Checks that two runs show the same, every value once, also in TensorBoard."""
+    for rows, expected in ((f(run_dir), f(other)) for f in (metrics, scalars)):
+        assert rows == expected and len({row[:2] for row in rows}) == len(rows) > 0
+
+
+@pytest.fixture(scope="module")
+def forecast(tmp_path_factory):
+    """4 epochs of a tiny torso, every one of them saved and kept."""
+    save = partial(checkpoint.save, keep=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain, "_SAVING", math.inf)
+        patch.setattr(checkpoint, "save", save)
+        return rlzoo.pretrain(
+            "forecast", torso={"name": "dense", "sizes": [4]}, values=200, length=4, epochs=4,
+            run_dir=tmp_path_factory.mktemp("forecast") / "run", quiet=True,
+        )  # fmt: skip
 
 
 # --- what a run leaves behind ---
@@ -193,7 +216,8 @@ from tests.train.conftest import DIGITS
 
 class Killed(logs.RunLog):
     def message(self, text):
-        if text.startswith("Epoch 2/"):  # its best weights are saved, it is not
+        if text.startswith("Epoch 2/"):  # its rows are in the files, and it is not saved
+            self.flush()
             os.kill(os.getpid(), signal.SIGKILL)
 
 logs.RunLog = Killed
@@ -208,8 +232,26 @@ def test_killed_and_resumed(digits, digits_run, tmp_path):
     killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert saved(tmp_path / "run")[1]["epoch"] == 1
+    for rows in (metrics(tmp_path / "run"), scalars(tmp_path / "run")):
+        assert len([row for row in rows if row[1] == "loss/train"]) == 2
     rlzoo.resume_pretraining(tmp_path / "run", quiet=True)
     check_same(tmp_path / "run", digits_run.dir)
+    check_same_rows(tmp_path / "run", digits_run.dir)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_it_goes_on_from_any_checkpoint(epoch, forecast, tmp_path):
+    """The files lie there as a killed run leaves them: longer than at the checkpoint."""
+    folder = tmp_path / "run"
+    shutil.copytree(forecast.dir, folder)
+    kept = folder / "checkpoints" / f"step-{3 * epoch:09d}"  # of 156 examples, 64 at a time
+    for path in checkpoint.checkpoints(kept.parent):
+        if path != kept:
+            shutil.rmtree(path)
+    (folder / "summary.json").unlink()
+    rlzoo.resume_pretraining(folder, quiet=True)
+    check_same(folder, forecast.dir)
+    check_same_rows(folder, forecast.dir)
 
 
 def test_a_finished_run_goes_on_for_more_epochs(repeated, digits_run, tmp_path, capfd):
@@ -256,6 +298,27 @@ def test_divergence_stops_a_run_and_the_last_checkpoint_is_good(overfitted, tmp_
     assert all(np.isfinite(array).all() for array in arrays.values())
     torso = rlzoo.load_torso(folder)
     assert np.array_equal(torso.get_weights()[0], overfitted.torso.get_weights()[0])
+
+
+@pytest.mark.parametrize("name", ["forecast", "overfitted"])
+def test_damaged_best_weights_are_chosen_anew(name, request, tmp_path):
+    """Of the newest ones, and those of the epochs after; the last one here is not always best."""
+    before = request.getfixturevalue(name)
+    folder, epoch = tmp_path / "run", before.summary["epochs"]
+    shutil.copytree(before.dir, folder)
+    damage(folder, "best", "torso/")
+    with pytest.warns(UserWarning) as caught:
+        found = rlzoo.resume_pretraining(folder, quiet=True).summary
+    (line,) = [str(warning.message) for warning in caught]
+    told = r"best-\d{9}: torso/0: damaged \(its checksum differs\)\. Loaded step-\d{9} instead\."
+    assert re.fullmatch(told, line)
+    losses = logs.series(folder, "loss/validation")[:, 1]
+    assert found["validation_error"] == pytest.approx(losses[epoch - 1 :].min())
+    assert losses[found["best_epoch"] - 1] == losses[epoch - 1 :].min()
+    assert json.loads((folder / "summary.json").read_text()) == found
+    rlzoo.load_torso(folder)  # without a warning: it is whole again
+    if name == "forecast":  # its last epoch was the best
+        check_same(folder, before.dir)
 
 
 # --- what cannot start ---

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 
 import gymnasium
 import numpy as np
@@ -44,25 +45,35 @@ def shared_memory() -> set[str]:
     return set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
 
 
+def children() -> set[int]:
+    """Returns the process ids of all that this one has started, and they."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
 def first_seeds(num_envs: int, seed: int) -> list[int]:
     envs = make_envs(ChainEnv, num_envs, seed)
     envs.reset()
     return [envs.episode_seed(i) for i in range(num_envs)]
 
 
-def audit(envs, steps: int) -> tuple[list[list[int]], int, float]:
-    """Steps; returns which rows were lost at each step, the false ones, and the longest step."""
+def audit(envs, steps: int) -> tuple[list[list[int]], int, np.ndarray]:
+    """Steps and looks at every transition.
+
+    Returns:
+        Which rows were lost at each step, how many of the others were false, and when each step
+        began and ended, [steps, 2], in seconds of the monotonic clock.
+    """
     rng = np.random.default_rng(0)
-    obs, lost, wrong, longest = envs.reset(), [], 0, 0.0
-    for _ in range(steps):
+    obs, lost, wrong, times = envs.reset(), [], 0, np.empty((steps, 2))
+    for t in range(steps):
         action = rng.integers(3, size=envs.num_envs)
-        started = time.monotonic()
+        times[t, 0] = time.monotonic()
         step = envs.step(action)
-        longest = max(longest, time.monotonic() - started)
+        times[t, 1] = time.monotonic()
         lost.append(np.flatnonzero(envs.lost).tolist())
         wrong += false_transitions(obs, action, step, lost[-1])
         obs = step.obs
-    return lost, wrong, longest
+    return lost, wrong, times
 
 
 @pytest.mark.parametrize("how", ["kill", "segfault", "exit"])
@@ -70,20 +81,24 @@ def audit(envs, steps: int) -> tuple[list[list[int]], int, float]:
     ("method", "steps"),
     [
         ("forkserver", 200),
-        pytest.param("spawn", 200, marks=pytest.mark.slow),
-        pytest.param("fork", 5_000, marks=pytest.mark.slow),
+        # 4 x 5,001 steps, of which 4 are lost: 20,000 transitions.
+        *[
+            pytest.param(method, 5_001, marks=pytest.mark.slow)
+            for method in ("forkserver", "spawn", "fork")
+        ],
     ],
 )
 def test_a_worker_that_dies_is_replaced(method, steps, how, monkeypatch):
     """Each of four once, at different steps: one row of each is lost, nothing is made up."""
     monkeypatch.setattr(workers, "_START_METHOD", method)
-    segments, seeds = shared_memory(), first_seeds(4, 3)
+    make_envs(ChainEnv, 1, 0, mode="async").close()  # what serves all workers to come stays
+    before, segments, seeds = children(), shared_memory(), first_seeds(4, 3)
     deaths = {seed: 40 + 20 * i for i, seed in enumerate(seeds)}
     with pytest.warns(RuntimeWarning, match="Restarting it") as told:
         envs = make_envs(DyingEnv, 4, 3, mode="async", env_kwargs={"at": deaths, "how": how})
-        lost, wrong, longest = audit(envs, steps)
+        lost, wrong, times = audit(envs, steps)
     assert {t: rows for t, rows in enumerate(lost) if rows} == {39 + 20 * i: [i] for i in range(4)}
-    assert wrong == 0 and longest < 5.0
+    assert wrong == 0 and np.diff(times).max() < 5.0
     how_said = {"kill": "was killed by SIGKILL", "segfault": "by SIGSEGV", "exit": "exit code 7"}
     assert len(told) == 4
     for i, warning in enumerate(told):
@@ -91,7 +106,7 @@ def test_a_worker_that_dies_is_replaced(method, steps, how, monkeypatch):
         assert f"DyingEnv, environment {i}, episode " in text and how_said[how] in text
         assert f"(seed {seeds[i]})" not in text  # by then it is in a later episode
     envs.close()
-    assert not multiprocessing.active_children()
+    assert children() <= before
     assert shared_memory() <= segments
 
 
@@ -103,14 +118,34 @@ def test_a_worker_that_hangs_is_replaced(how, tmp_path):
     env_kwargs = {"at": deaths, "how": how, "notes": str(notes)}
     envs = make_envs(DyingEnv, 3, 3, mode="async", env_kwargs=env_kwargs, step_timeout=1.0)
     with pytest.warns(RuntimeWarning, match=r"environment 1, .*no answer within 1 s.*Restarting"):
-        lost, wrong, longest = audit(envs, 60)
+        lost, wrong, times = audit(envs, 60)
     assert [rows for rows in lost if rows] == [[1]] and wrong == 0
-    assert 1.0 <= longest < 6.0
+    assert 1.0 <= np.diff(times).max() < 6.0
     assert not psutil.pid_exists(int(notes.read_text())) or (
         psutil.Process(int(notes.read_text())).status() == psutil.STATUS_ZOMBIE
     )
     envs.close()
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_ten_hangs_of_ten_are_found_and_mended_in_time():
+    """Ten environments hang once each, at different steps, with a limit of 2 s."""
+    deaths = {seed: 20 + 5 * i for i, seed in enumerate(first_seeds(10, 3))}
+    env_kwargs, found = {"at": deaths, "how": "hang"}, []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_: found.append((time.monotonic(), str(message)))
+        envs = make_envs(DyingEnv, 10, 3, mode="async", env_kwargs=env_kwargs, step_timeout=2.0)
+        lost, wrong, times = audit(envs, 80)
+    envs.close()
+    hung = [19 + 5 * i for i in range(10)]
+    assert {t: rows for t, rows in enumerate(lost) if rows} == {t: [i] for i, t in enumerate(hung)}
+    assert wrong == 0 and len(found) == 10
+    for i, (t, (when, message)) in enumerate(zip(hung, found, strict=True)):
+        assert f"environment {i}, " in message and "no answer within 2 s" in message
+        assert 2.0 <= when - times[t, 0] < 3.0
+        assert np.diff(times[t]) < 7.0
 
 
 def test_a_step_may_take_any_time_without_a_limit():
@@ -238,56 +273,69 @@ def test_a_script_without_a_main_guard_is_not_imported_again(tmp_path):
     assert run.stdout == "imported\nab True\n"
 
 
+IN_C = "ctypes.PyDLL(None).sleep(60)"  # lets no other Python code run
+
+
 @pytest.mark.parametrize(
-    "busy",
+    ("times", "busy"),
     [
-        pytest.param("pass", marks=pytest.mark.slow),
-        pytest.param("time.sleep(60)", marks=pytest.mark.slow),
-        "ctypes.PyDLL(None).sleep(60)",
+        (2, IN_C),
+        pytest.param(20, IN_C, marks=pytest.mark.slow),
+        pytest.param(20, "time.sleep(60)", marks=pytest.mark.slow),
+        pytest.param(20, "pass", marks=pytest.mark.slow),
     ],
 )
-def test_no_worker_outlives_a_killed_parent(busy, tmp_path):
-    """Nor does one that hangs, even where it keeps Python from running."""
-    process, workers = start_and_list_workers(tmp_path, busy)
-    process.kill()
-    process.wait()
-    _, alive = psutil.wait_procs(workers, timeout=5)
-    assert not alive
-    process.stdout.close()
+def test_nothing_outlives_a_killed_parent(times, busy, tmp_path):
+    """No worker, not even one that hangs, and no program that one has started."""
+    for _ in range(times // 2):  # two at once
+        parents, families = zip(*[start(tmp_path, busy) for _ in range(2)], strict=True)
+        for process in parents:
+            process.kill()
+        _, alive = psutil.wait_procs([*families[0], *families[1]], timeout=5)
+        assert not alive
+        for process in parents:
+            process.wait()
+            process.stdout.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_are_the_parents_to_handle(number, tmp_path):
     """Sent to all processes, as by a system that shuts down, or to the group, as by a terminal."""
-    process, workers = start_and_list_workers(tmp_path)
-    for worker in psutil.Process(process.pid).children(recursive=True):
-        worker.send_signal(number)
+    process, family = start(tmp_path, "pass")
+    assert process.stdout.readline() == "waits\n"
+    for child in family:
+        child.send_signal(number)
     os.killpg(process.pid, number)
     assert "finished True" in process.stdout.read()
     process.wait(10)
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
     process.stdout.close()
 
 
-def start_and_list_workers(tmp_path, busy="pass"):
-    """Starts a script with two workers that does what is asked at a signal; returns it and them."""
+def start(tmp_path, busy):
+    """Starts a script with two workers, each of which starts a program; then one is busy.
+
+    Returns the script's process and all that have come of it.
+    """
     body = (
-        SCRIPT.replace('raise OwnError("a", "b")', busy)
+        SCRIPT.replace("return 0, {}", "subprocess.Popen(['sleep', '60']); return 0, {}")
+        .replace('raise OwnError("a", "b")', f"print('busy', flush=True); {busy}")
+        .replace("import ctypes", "import subprocess, ctypes")
         + """
     import signal
     for number in (signal.SIGINT, signal.SIGTERM):  # a background job ignores the first
         signal.signal(number, signal.default_int_handler)
-    print("ready", flush=True)
     try:
-        BUSY
+        envs.step([0, 1])
+        print("waits", flush=True)
         while True:
             time.sleep(0.01)
     except KeyboardInterrupt:
         print("finished", envs.step([0, 0]).obs.tolist() == [1, 1])
         envs.close()
     """
-    ).replace("BUSY", "envs.step([0, 1])")
+    )
     process = subprocess.Popen(
         [sys.executable, script(tmp_path, body)],
         stdout=subprocess.PIPE,
@@ -295,9 +343,7 @@ def start_and_list_workers(tmp_path, busy="pass"):
         start_new_session=True,
     )
     assert process.stdout.readline() == "imported\n"
-    assert process.stdout.readline() == "ready\n"
+    assert process.stdout.readline() == "busy\n"
     family = psutil.Process(process.pid).children(recursive=True)
-    server = [child for child in family if child.children()]
-    workers = [worker for child in server for worker in child.children()] or family
-    assert len(workers) == 2
-    return process, workers
+    assert [child.name() for child in family].count("sleep") == 2
+    return process, family

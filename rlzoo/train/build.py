@@ -15,6 +15,7 @@ from rlzoo.agents import Agent, agent_class
 from rlzoo.envs.making import EnvSource
 from rlzoo.exploration import Exploration, check_log_probs
 from rlzoo.train import checkpoint
+from rlzoo.train import meta as metas
 from rlzoo.train.config import RunConfig, Transfer, make_exploration, make_torso
 from rlzoo.train.plain import CALLABLE, fill, short
 from rlzoo.train.torso import put_to_work
@@ -130,12 +131,8 @@ def read_checkpoint(
         spec_found = dict(spec_found) if isinstance(spec_found, dict) else {}
         found = {"agent": meta.get("agent"), "spec": spec_found}
         found["spec"].setdefault("action_box", None)  # older checkpoints know Discrete only
-        all_bytes = found["spec"].get("obs_dtype") == "uint8"
-        if found["spec"].setdefault("pixels", all_bytes) and not spec.pixels and all_bytes:
-            raise ValueError(
-                f"The run in {run_dir} saw every uint8 observation divided by 255, as an older "
-                "version did. Now that is done only where the space's high is 255: train it anew."
-            )
+        metas.check_division(run_dir, spec_found, spec.pixels)
+        found["spec"].setdefault("pixels", spec.pixels)
         if any_limit:  # acting does not depend on the time limit
             expected["spec"].pop("max_episode_steps")
             found["spec"].pop("max_episode_steps", None)

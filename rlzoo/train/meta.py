@@ -4,6 +4,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -132,6 +133,22 @@ def obs_spec(values: Any, where: str) -> ObsSpec:
             f"an observation, received {short(tuple(spec))}."
         )
     return spec
+
+
+def check_division(run_dir: Path, found: Any, pixels: bool) -> None:
+    """Refuses a run of rlzoo 0.1.0 on bytes that are no pixels: it divided them all by 255.
+
+    Args:
+        run_dir: the folder of the run.
+        found: what its checkpoint says of its observations.
+        pixels: whether they are divided now.
+    """
+    older = isinstance(found, Mapping) and "pixels" not in found
+    if older and found.get("obs_dtype") == "uint8" and not pixels:
+        raise ValueError(
+            f"The run in {run_dir} saw every uint8 observation divided by 255, as an older "
+            "version did. Now that is done only where the space's high is 255: train it anew."
+        )
 
 
 def checked_torso(choice: Any) -> dict[str, Any]:

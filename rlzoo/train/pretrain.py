@@ -309,7 +309,7 @@ def _train(run_dir: Path, config: PretrainConfig, quiet: bool) -> Pretrained:
     problem = config.task.problem(stream(config.seed, _DATA) % 2**31)
     model, torso = compiled_model(config, problem)
     total = config.task.epochs * _batches_in(problem, config.task)
-    found = _newest(run_dir, _trained(model, torso))
+    found = _newest(run_dir, _trained(model, torso), problem.obs.pixels)
     with Stop() as stop, open_log(run_dir, total, quiet, found and found[1:]) as log:
         with files.replacing(run_dir / "config.yaml") as file:
             yaml.safe_dump(_yaml(config.plain()), file, sort_keys=False)
@@ -571,11 +571,14 @@ def _trained(model: keras.Model, torso: keras.Layer) -> dict[str, Any]:
     }
 
 
-def _newest(run_dir: Path, variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any], Path] | None:
+def _newest(
+    run_dir: Path, variables: Mapping[str, Any], pixels: bool
+) -> tuple[Any, dict[str, Any], Path] | None:
     """Reads the newest good checkpoint, None before the first."""
 
     def template(meta: dict[str, Any]) -> Any:
         metas.read_epochs(meta)
+        metas.check_division(run_dir, meta.get("obs"), pixels)
         return template_of(variables)
 
     folder = run_dir / "checkpoints"

@@ -249,6 +249,84 @@ def test_a_folder_of_0_1_0_goes_on(whole, loop, tmp_path):
         assert array.tobytes() == expected[name].tobytes(), name
 
 
+class Codes(gymnasium.Env):
+    """Shows bytes up to a number; only where that is 255 are they pixels."""
+
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, high: int = 7):
+        self.observation_space = gymnasium.spaces.Box(0, high, (3,), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self._obs(), {}
+
+    def step(self, action):
+        self.time += 1
+        return self._obs(), float(action), False, self.time == 12, {}
+
+    def _obs(self):
+        return self.np_random.integers(8, size=3, dtype=np.uint8)
+
+
+def as_0_1_0(arrays, meta):
+    """There no checkpoint said whether bytes are pixels: all were taken so."""
+    for name in ("spec", "obs"):
+        if name in meta:
+            del meta[name]["pixels"]
+
+
+DIVIDED = "saw every uint8 observation divided by 255, as an older version did. .*train it anew"
+USES = {"resume": rlzoo.resume, "load": rlzoo.load, "evaluate": partial(rlzoo.evaluate, episodes=1)}
+
+
+@pytest.fixture(scope="module", params=[7, 255], ids=["codes", "pixels"])
+def bytes_of_0_1_0(request, tmp_path_factory):
+    """The highest byte, the environment and the folder of a run that 0.1.0 might have left."""
+    env = partial(Codes, request.param)
+    run_dir = tmp_path_factory.mktemp("bytes") / "run"
+    train(run_dir, env, steps=40)
+    for best in (False, True):
+        forge(run_dir, as_0_1_0, best=best)
+    return request.param, env, run_dir
+
+
+@pytest.mark.parametrize("use", USES)
+def test_bytes_that_0_1_0_took_for_pixels_are_refused_in_one_line(use, bytes_of_0_1_0, tmp_path):
+    high, env, run_dir = bytes_of_0_1_0
+    run_dir = copied(run_dir, tmp_path)
+    if high == 255:  # they were pixels
+        USES[use](run_dir, env=env)
+        return
+    before = sorted(run_dir.rglob("*"))
+    with pytest.raises(ValueError, match=DIVIDED) as caught:
+        USES[use](run_dir, env=env)
+    assert "\n" not in str(caught.value)
+    assert sorted(run_dir.rglob("*")) == before
+
+
+def test_so_are_those_that_a_torso_was_pretrained_on(tmp_path):
+    gymnasium.register("Codes-v0", Codes)
+    try:
+        run = rlzoo.pretrain(
+            "reconstruct", env="Codes-v0", steps=40, epochs=1, run_dir=tmp_path / "run", quiet=True
+        )
+        rlzoo.resume_pretraining(run.dir, epochs=2, quiet=True)
+        for best in (False, True):
+            forge(run.dir, as_0_1_0, best=best)
+        before = sorted(run.dir.rglob("*"))
+        with pytest.raises(ValueError, match=DIVIDED) as caught:
+            rlzoo.resume_pretraining(run.dir, epochs=3, quiet=True)
+        assert "\n" not in str(caught.value)
+        assert sorted(run.dir.rglob("*")) == before
+        with pytest.raises(ValueError, match=r"reads pixels \[3\].* shows numbers \[3\]") as caught:
+            rlzoo.train("dqn", Codes, torso_from=run.dir, run_dir=tmp_path / "agent")
+        assert "\n" not in str(caught.value)
+    finally:
+        del gymnasium.registry["Codes-v0"]
+
+
 # --- with more or fewer environments ---
 
 

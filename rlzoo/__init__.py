@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from rlzoo import quiet
 
 if TYPE_CHECKING:
-    from rlzoo.train.plot import plot
-    from rlzoo.train.policy import Policy, evaluate, load, record
-    from rlzoo.train.pretrain import Pretrained, pretrain, resume_pretraining
-    from rlzoo.train.run import Run, resume, train
-    from rlzoo.train.seeds import SeedsFailed, resume_seeds, train_seeds
-    from rlzoo.train.stop import Interrupted
-    from rlzoo.train.torso import load_torso
+    from rlzoo.pretraining.run import Pretrained, pretrain, resume_pretraining
+    from rlzoo.reports.plot import plot
+    from rlzoo.runs.policy import Policy, evaluate, load, record
+    from rlzoo.runs.run import Run, resume, train
+    from rlzoo.runs.seeds import SeedsFailed, resume_seeds, train_seeds
+    from rlzoo.runs.stop import Interrupted
+    from rlzoo.runs.transfer import load_torso
 
     __version__: str
 
@@ -42,13 +42,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "rlzoo.train.plot": ("plot",),
-    "rlzoo.train.policy": ("Policy", "evaluate", "load", "record"),
-    "rlzoo.train.pretrain": ("Pretrained", "pretrain", "resume_pretraining"),
-    "rlzoo.train.run": ("Run", "resume"),
-    "rlzoo.train.seeds": ("SeedsFailed", "resume_seeds", "train_seeds"),
-    "rlzoo.train.stop": ("Interrupted",),
-    "rlzoo.train.torso": ("load_torso",),
+    "rlzoo.reports.plot": ("plot",),
+    "rlzoo.runs.policy": ("Policy", "evaluate", "load", "record"),
+    "rlzoo.pretraining.run": ("Pretrained", "pretrain", "resume_pretraining"),
+    "rlzoo.runs.run": ("Run", "resume", "train"),
+    "rlzoo.runs.seeds": ("SeedsFailed", "resume_seeds", "train_seeds"),
+    "rlzoo.runs.stop": ("Interrupted",),
+    "rlzoo.runs.transfer": ("load_torso",),
 }
 
 
@@ -56,8 +56,6 @@ quiet.import_quietly()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train":  # the package, which can be called
-        return importlib.import_module("rlzoo.train")
     if name == "__version__":  # setup.cfg has it
         return importlib.metadata.version("rlzoo-tf")
     for module, names in _MODULES.items():

@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as hnp
 from rlzoo import exploration
 from rlzoo.envs import make_envs
 from rlzoo.exploration import EpsilonGreedy, EpsilonSoftmax, Exploration, Greedy, Softmax
+from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Exponential, Linear, Piecewise
-from rlzoo.train.host import HostLoop
 from tests.env_doubles import ChainEnv
 from tests.helpers import BOX, chi_square_fits, make_agent, random_chunk, tensors, xla
 

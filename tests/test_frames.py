@@ -3,8 +3,8 @@
 import pytest
 
 from rlzoo import frames
+from rlzoo.config.values import load_yaml
 from rlzoo.envs.making import import_named
-from rlzoo.train.plain import load_yaml
 
 
 def raised(function, *args):

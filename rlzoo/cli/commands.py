@@ -26,7 +26,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         )
     _check_keys(args.overrides, args.agent)
     _import_for(args.agent or _configured_agent(args.config))
-    from rlzoo.train import run, seeds
+    from rlzoo.runs import run, seeds
 
     settings = {
         "steps": args.steps,
@@ -61,7 +61,7 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     """Trains a torso on a supervised task, and returns the run's summary."""
     _check_keys(args.overrides, args.task)
     import_tensorflow()
-    from rlzoo.train import pretrain
+    from rlzoo.pretraining import run as pretrain
 
     return pretrain.pretrain(
         args.task,
@@ -82,20 +82,21 @@ def predict(args: argparse.Namespace) -> dict[str, Any]:
     """Tells what images show."""
     _check_run(args.run)
     import_tensorflow()
-    from rlzoo.train.predict import predict_images
+    from rlzoo.pretraining.predict import predict_images
 
     return {"run_dir": args.run, "predictions": predict_images(args.run, args.files)}
 
 
 def resume(args: argparse.Namespace) -> dict[str, Any]:
     """Goes on with a run, or with every seed in a folder, and returns the summary."""
-    from rlzoo.train.files import seed_dirs
+    from rlzoo.storage.files import seed_dirs
 
     several = list(seed_dirs(Path(args.run)).values())
     if not several:
         _check_run(args.run)
     _import_for(_configured_agent(several[0] if several else args.run))
-    from rlzoo.train import pretrain, run, seeds
+    from rlzoo.pretraining import run as pretrain
+    from rlzoo.runs import run, seeds
 
     if pretrain.is_pretraining(args.run):
         for flag in (
@@ -137,7 +138,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     if args.episodes < 1:
         raise ValueError(f"--episodes: expected at least 1, received {args.episodes}.")
     _import_for(_configured_agent(args.run))
-    from rlzoo.train import policy
+    from rlzoo.runs import policy
 
     started = time.perf_counter()
     result = policy.evaluate(
@@ -164,7 +165,7 @@ def record(args: argparse.Namespace) -> dict[str, Any]:
     if output.suffix not in (".gif", ".mp4"):
         raise ValueError(f"-o: expected FILE.gif or FILE.mp4, received {str(output)!r}.")
     _import_for(_configured_agent(args.run))
-    from rlzoo.train import policy
+    from rlzoo.runs import policy
 
     result = policy.record(
         args.run,
@@ -191,9 +192,9 @@ def list_tables(args: argparse.Namespace) -> dict[str, Any]:
 
 def check(args: argparse.Namespace) -> dict[str, Any]:
     """Checks an environment against Gymnasium's rules and ours."""
+    from rlzoo.config.resolve import env_settings
+    from rlzoo.config.wrappers import wrapped
     from rlzoo.envs import check_env
-    from rlzoo.train.config import env_settings
-    from rlzoo.train.wrappers import wrapped
 
     settings = env_settings(args.overrides, args.max_episode_steps)
     problems = check_env(wrapped(args.env, args.wrappers or ()), **settings)
@@ -202,7 +203,7 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
 
 def plot(args: argparse.Namespace) -> dict[str, Any]:
     """Draws runs together, and returns the figures of each group."""
-    from rlzoo.train.plot import plot
+    from rlzoo.reports.plot import plot
 
     return plot(args.runs, args.output, x=args.x, profile=args.profile)
 
@@ -230,7 +231,7 @@ def show(command: str, result: dict[str, Any]) -> None:
         for found in result["predictions"]:
             print(f"{found['file']}: {found['class']} ({100 * found['probability']:.1f} %)")
     elif command in ("train", "resume"):
-        from rlzoo.train.plain import advice
+        from rlzoo.config.values import advice
 
         run_dir = Path(result["run_dir"])
         if not result["episodes"]:
@@ -332,7 +333,7 @@ def _outcome(result: Any) -> dict[str, Any]:
 def _check_run(run: str) -> None:
     """Refuses what is no run folder, before anything heavy is imported."""
     if not os.path.isfile(Path(run, "config.yaml")):
-        from rlzoo.train.files import one_of_seeds
+        from rlzoo.storage.files import one_of_seeds
 
         runs = sorted(Path("runs").glob("**/config.yaml"), key=lambda path: path.stat().st_mtime)
         newest = f" The newest in ./runs is {runs[-1].parent}." if runs else ""
@@ -351,7 +352,7 @@ def _check_keys(overrides: Sequence[str], name: str | None) -> None:
 
 def _configured_agent(run: str | Path | None) -> str | None:
     """Returns the agent that a run folder or its configuration names, if that can be read."""
-    from rlzoo.train.plain import load_yaml, read_text
+    from rlzoo.config.values import load_yaml, read_text
 
     if run is None:
         return None
@@ -374,7 +375,7 @@ def _import_for(agent: Any) -> None:
 
 def _listed(kind: str) -> dict[str, str]:
     """Returns the names of a table with a line about each, and what is tuned."""
-    from rlzoo.train.config import presets
+    from rlzoo.config.resolve import presets
 
     tuned = presets()
     lines = {name: help.about(kind, name) for name in help.TABLES[kind]}

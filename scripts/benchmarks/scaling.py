@@ -24,10 +24,10 @@ ROWS = {
 
 def measure(setting: dict, chunks: int) -> tuple[float, float, float]:
     """Returns seconds to compile, seconds per chunk (median of 3), environment steps per s."""
+    from rlzoo.config.resolve import resolve
     from rlzoo.envs.ports import make_ported_envs
-    from rlzoo.train.build import Source, build_agent
-    from rlzoo.train.config import resolve
-    from rlzoo.train.graph import GraphLoop
+    from rlzoo.loops.graph import GraphLoop
+    from rlzoo.runs.build import Source, build_agent
 
     overrides = {
         "torso.sizes": [120, 84],

@@ -213,10 +213,10 @@ def rlzoo_graph(task: Task) -> tuple[list, int, tuple[str, ...]]:
 
     Steps are environment steps, for `dyna_q` planning backups.
     """
+    from rlzoo.config.resolve import resolve
     from rlzoo.envs.ports import make_ported_envs
-    from rlzoo.train.build import Source, build_agent
-    from rlzoo.train.config import resolve
-    from rlzoo.train.graph import GraphLoop
+    from rlzoo.loops.graph import GraphLoop
+    from rlzoo.runs.build import Source, build_agent
 
     overrides: dict = {"baseline": task.baseline} if task.agent == "reinforce" else {}
     if task.agent == "dqn":

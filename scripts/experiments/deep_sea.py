@@ -18,12 +18,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
+from rlzoo.config.resolve import resolve
 from rlzoo.envs import make_envs
 from rlzoo.envs.ports import make_ported_envs
-from rlzoo.train.build import Source, build_agent
-from rlzoo.train.config import resolve
-from rlzoo.train.evaluate import Evaluator
-from rlzoo.train.graph import GraphLoop
+from rlzoo.loops.evaluate import Evaluator
+from rlzoo.loops.graph import GraphLoop
+from rlzoo.runs.build import Source, build_agent
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 SEEDS = range(5)

@@ -21,14 +21,14 @@ import numpy as np
 
 import rlzoo
 from rlzoo.agents import Agent, TabularDynaQ
+from rlzoo.config.resolve import make_exploration
 from rlzoo.envs import make_envs
 from rlzoo.envs.ports import make_ported_envs
-from rlzoo.train.aggregate import bootstrap_interval, interquartile_mean
-from rlzoo.train.compiled import Report
-from rlzoo.train.config import make_exploration
-from rlzoo.train.evaluate import Evaluator
-from rlzoo.train.graph import GraphLoop
-from rlzoo.train.host import HostLoop
+from rlzoo.loops.compiled import Report
+from rlzoo.loops.evaluate import Evaluator
+from rlzoo.loops.graph import GraphLoop
+from rlzoo.loops.host import HostLoop
+from rlzoo.reports.aggregate import bootstrap_interval, interquartile_mean
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 SEEDS = range(5)

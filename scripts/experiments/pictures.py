@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from PIL import Image, ImageSequence
 
 import rlzoo
-from rlzoo.train import aggregate
+from rlzoo.reports import aggregate
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 RUNS = Path("runs") / "pictures"

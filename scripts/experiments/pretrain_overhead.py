@@ -22,8 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
-from rlzoo.train import logs
-from rlzoo.train.pretrain import compiled_model, pretrain, resolve
+from rlzoo.pretraining.run import compiled_model, pretrain, resolve
+from rlzoo.reports import log as logs
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 LIMIT = 1.05  # the ratio that was promised

@@ -25,7 +25,7 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 import gymnasium
 import numpy as np
 
-from rlzoo.train.aggregate import bootstrap_interval, interquartile_mean
+from rlzoo.reports.aggregate import bootstrap_interval, interquartile_mean
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "pretraining"
 RUNS = Path("runs") / "pretraining"  # of the torsos
@@ -159,7 +159,7 @@ def pretrained(name: str) -> Path:
 def train(job: tuple[str, str, int]) -> dict:
     """Trains one seed of a variant of a case; returns its curve and its final returns."""
     import rlzoo
-    from rlzoo.train.logs import series
+    from rlzoo.reports.log import series
 
     name, variant, seed = job
     what = CASES[name]

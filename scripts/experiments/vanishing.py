@@ -24,8 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 import rlzoo
+from rlzoo.config.resolve import make_torso
 from rlzoo.tasks.recall import Recall
-from rlzoo.train.config import make_torso
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 FILE = RESULTS / "vanishing_gradients.json"

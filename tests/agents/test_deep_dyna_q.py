@@ -9,8 +9,8 @@ from rlzoo import networks
 from rlzoo.agents import DeepDynaQ
 from rlzoo.agents.deep_dyna_q import DeepDynaQConfig, q_loss
 from rlzoo.exploration import EpsilonGreedy
+from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
-from rlzoo.train.host import HostLoop
 from rlzoo.types import EnvSpec, Transitions
 from tests.helpers import (
     BOX,

@@ -9,9 +9,9 @@ from rlzoo import networks
 from rlzoo.agents import DQN
 from rlzoo.agents.dqn import DQNConfig, dqn_loss, recurrent_dqn_loss
 from rlzoo.exploration import EpsilonGreedy
+from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
-from rlzoo.train.host import HostLoop
 from rlzoo.types import EnvSpec, Sequences, Transitions
 from tests.helpers import (
     BOX,

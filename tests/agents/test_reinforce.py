@@ -14,8 +14,8 @@ from rlzoo.agents import REINFORCE
 from rlzoo.agents.reinforce import REINFORCEConfig, reinforce_loss
 from rlzoo.envs import make_envs
 from rlzoo.exploration import EpsilonSoftmax, Softmax
+from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
-from rlzoo.train.host import HostLoop
 from rlzoo.types import Chunk, EnvSpec
 from tests.helpers import (
     BOX,

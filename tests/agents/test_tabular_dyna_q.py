@@ -9,8 +9,8 @@ from rlzoo import networks
 from rlzoo.agents import TabularDynaQ
 from rlzoo.agents.tabular_dyna_q import TabularDynaQConfig, q_backup, write
 from rlzoo.exploration import EpsilonGreedy
+from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
-from rlzoo.train.host import HostLoop
 from tests.helpers import (
     DISCRETE,
     arrays,

@@ -10,9 +10,9 @@ import pytest
 from rlzoo import tables
 from rlzoo.agents.base import check_ranges
 from rlzoo.cli import help, main
+from rlzoo.config.resolve import RunConfig, Transfer
+from rlzoo.config.values import load_yaml
 from rlzoo.envs import make_env
-from rlzoo.train.config import RunConfig, Transfer
-from rlzoo.train.plain import load_yaml
 
 _MADE = ("eval_every", "eval_mode", "checkpoint_every", "log_every", "num_envs")
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"

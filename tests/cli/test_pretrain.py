@@ -14,8 +14,8 @@ from PIL import Image
 from rlzoo.cli import main
 from rlzoo.cli.parser import parse
 from rlzoo.data import embedded_digits
+from rlzoo.reports import log as logs
 from rlzoo.tasks import TASKS
-from rlzoo.train import logs
 from tests.helpers import save_digits
 
 QUICK = "--set batch_size=32 --set torso.size=8 --set torso.filters=[4,4] --epochs 1 --seed 4"

@@ -15,7 +15,7 @@ import yaml
 from rlzoo.cli import main
 from rlzoo.envs.ports import PORTS
 from rlzoo.exploration import EXPLORATIONS
-from tests.train.test_graph import InPython
+from tests.loops.test_graph import InPython
 
 QUICK = """--steps 400 --seed 3 --set learning_starts=100 --set batch_size=16
     --set train_every=4 --set updates_per_chunk=1

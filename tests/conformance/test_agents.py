@@ -18,9 +18,9 @@ from rlzoo import exploration
 from rlzoo.agents import AGENTS, agent_class
 from rlzoo.envs import make_envs
 from rlzoo.exploration import EXPLORATIONS
+from rlzoo.loops.host import HostLoop
 from rlzoo.networks import TORSOS
 from rlzoo.ops import rng
-from rlzoo.train.host import HostLoop
 from tests.env_doubles import ChainEnv
 from tests.helpers import (
     BOX,

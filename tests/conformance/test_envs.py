@@ -9,7 +9,7 @@ import pytest
 
 from rlzoo.agents import AGENTS
 from rlzoo.envs import ENVS, make_env, make_envs
-from rlzoo.train.host import HostLoop
+from rlzoo.loops.host import HostLoop
 from tests.helpers import collect, make_agent
 
 

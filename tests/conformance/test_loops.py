@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from rlzoo.agents import AGENTS
 from rlzoo.envs.ports import make_ported_envs
+from rlzoo.loops import graph
+from rlzoo.loops.graph import GraphLoop
+from rlzoo.loops.host import HostLoop
 from rlzoo.networks import lstm
-from rlzoo.train import graph
-from rlzoo.train.graph import GraphLoop
-from rlzoo.train.host import HostLoop
 from tests.helpers import PortEnvs, arrays, make_agent
 
 SEED, NUM_ENVS, NUM_CHUNKS = 3, 2, 200

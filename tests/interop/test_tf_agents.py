@@ -29,13 +29,13 @@ from tf_agents.trajectories import time_step as ts
 
 import rlzoo
 from rlzoo import agents, exploration, networks
+from rlzoo.config import resolve as config
 from rlzoo.envs import make_envs
 from rlzoo.interop import tf_agents as bridge
 from rlzoo.interop.tf_agents.trajectories import episodes, pairs
+from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
-from rlzoo.train import config
-from rlzoo.train.host import HostLoop
 from rlzoo.types import ActionBox, Chunk, EnvSpec, Transitions
 from tests.env_doubles import ChainEnv
 from tests.helpers import BOX, DISCRETE, IMAGE, agent_chunk, make_agent, random_obs

@@ -5,8 +5,8 @@ import tensorflow as tf
 from rlzoo import networks
 from rlzoo.envs import make_env
 from rlzoo.envs.ports import make_port, make_ported_envs
+from rlzoo.loops.graph import GraphLoop
 from rlzoo.ops import rng
-from rlzoo.train.graph import GraphLoop
 from tests.envs.ports.recorded import (
     assert_same,
     fit,

@@ -1,0 +1,1 @@
+"""How a run goes on: environments and an agent, stepped together; and how it is judged."""

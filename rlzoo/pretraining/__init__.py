@@ -1,0 +1,1 @@
+"""Supervised runs, which give a torso something to start from."""

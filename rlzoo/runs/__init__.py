@@ -1,0 +1,1 @@
+"""What a user starts, goes on with and loads."""

@@ -1,0 +1,191 @@
+"""What a checkpoint says beside its arrays. It is data from a file: all is checked before use."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from rlzoo.config.values import fill, short
+from rlzoo.storage import checkpoint
+from rlzoo.types import ObsSpec
+
+_MOST = 10**15  # steps, epochs, rows: more than any run will have
+_MOST_OBS = 2**26  # numbers in an observation
+
+Record = TypeVar("Record")
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a training run stood: `loop` in the meta of its checkpoint."""
+
+    step: int  # environment steps
+    seconds: float  # of training
+    best: float | None  # mean return of the best evaluation
+    evaluated: int | None = None  # step of the last evaluation; rlzoo 0.1.0 did not say
+    solved_at: int | None = None  # the step whose evaluation reached `until_return`
+    lifetime_steps: tuple[int, ...] = ()  # the age of environments that change over their life
+    means: dict = dataclasses.field(default_factory=dict)  # tag -> (sum, weight), not yet logged
+    envs: dict = dataclasses.field(default_factory=dict)  # of the host loop
+    pending: tuple[float, ...] = ()  # of the graph loop
+
+    def __post_init__(self):
+        """Checks ranges."""
+        _check_range("loop.step", self.step)
+        _check_range("loop.seconds", self.seconds)
+        if self.evaluated is not None:
+            _check_range("loop.evaluated", self.evaluated, self.step)
+        if self.solved_at is not None:
+            _check_range("loop.solved_at", self.solved_at, self.step)
+        for age in self.lifetime_steps:
+            _check_range("loop.lifetime_steps", age)
+        for tag, pair in self.means.items():
+            fill(_Mean, _pair(f"loop.means.{tag}", pair), f"loop.means.{tag}.")
+        if "lengths" in self.envs:
+            lengths = fill(_Lengths, {"lengths": self.envs["lengths"]}, "loop.envs.")["lengths"]
+            for length in lengths:
+                _check_range("loop.envs.lengths", length)
+            object.__setattr__(self, "envs", {**self.envs, "lengths": list(lengths)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Epochs:
+    """Where a pretraining run stood."""
+
+    epoch: int
+    best: tuple[float, int]  # validation error and epoch
+    seconds: float
+
+    def __post_init__(self):
+        """Checks ranges."""
+        _check_range("epoch", self.epoch)
+        _check_range("seconds", self.seconds)
+        _check_range("best", self.best[1], self.epoch)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogState:
+    """How long a run's files were, and the sums of episodes that no row told of yet."""
+
+    files: dict
+    window: tuple[int, float, float] = (0, 0.0, 0.0)
+
+    def __post_init__(self):
+        """Checks ranges."""
+        for name, size in self.files.items():
+            _check_range(f"log.files.{name}", size)
+        _check_range("log.window", self.window[0])
+
+
+class _Mean(NamedTuple):
+    sum: float
+    weight: float
+
+
+class _Torso(NamedTuple):
+    torso: dict
+
+
+class _Classes(NamedTuple):
+    classes: tuple[str, ...]
+
+
+class _Lengths(NamedTuple):
+    lengths: tuple[int, ...]
+
+
+def read(record: type[Record], values: Any, where: str = "") -> Record:
+    """Returns the record that a mapping of a checkpoint's meta describes.
+
+    Raises:
+        ValueError: a name, a type or a range is not what rlzoo writes.
+    """
+    try:
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{where or 'meta'}: expected a mapping, received {short(values)}.")
+        return record(**fill(record, values, f"{where}." if where else ""))
+    except ValueError as error:
+        raise ValueError(f"This checkpoint is not as rlzoo writes it: {error}") from None
+
+
+def read_epochs(meta: Mapping[str, Any]) -> Epochs:
+    """Returns where a pretraining run stood."""
+    values = {name: meta[name] for name in ("epoch", "best", "seconds") if name in meta}
+    return read(Epochs, values)
+
+
+def obs_spec(values: Any, where: str) -> ObsSpec:
+    """Returns what a torso's inputs are, from a checkpoint's meta."""
+    if isinstance(values, Mapping):  # an EnvSpec tells more
+        values = {name: values[name] for name in ObsSpec._fields if name in values}
+        values.setdefault("pixels", values.get("obs_dtype") == "uint8")  # rlzoo 0.1.0 took all so
+    spec = read(ObsSpec, values, where)
+    numbers = math.prod(spec.obs_shape) * (spec.num_states or 1)
+    wanted = len(spec.obs_shape) < 16 and all(size > 0 for size in spec.obs_shape)
+    plain = spec.obs_dtype in _OBS_DTYPES
+    if not wanted or not plain or not 0 < numbers <= _MOST_OBS or (spec.num_states or 1) < 1:
+        raise ValueError(
+            f"This checkpoint is not as rlzoo writes it: {where}: expected the shape and dtype of "
+            f"an observation, received {short(tuple(spec))}."
+        )
+    return spec
+
+
+def check_division(run_dir: Path, found: Any, pixels: bool) -> None:
+    """Refuses a run of rlzoo 0.1.0 on bytes that are no pixels: it divided them all by 255.
+
+    Args:
+        run_dir: the folder of the run.
+        found: what its checkpoint says of its observations.
+        pixels: whether they are divided now.
+    """
+    older = isinstance(found, Mapping) and "pixels" not in found
+    if older and found.get("obs_dtype") == "uint8" and not pixels:
+        raise ValueError(
+            f"The run in {run_dir} saw every uint8 observation divided by 255, as an older "
+            "version did. Now that is done only where the space's high is 255: train it anew."
+        )
+
+
+def checked_torso(choice: Any) -> dict[str, Any]:
+    """Returns the `{"name": ..., **parameters}` mapping of a torso, from a checkpoint's meta."""
+    return fill(_Torso, {"torso": choice})["torso"]
+
+
+def checked_classes(names: Any) -> list[str]:
+    """Returns the names of the classes that a network tells apart, from a checkpoint's meta."""
+    return list(fill(_Classes, {"classes": names})["classes"])
+
+
+def warn_of_other_versions(written: Mapping[str, str]) -> None:
+    """Says in one line which packages are not those that a checkpoint was written with."""
+    here = checkpoint.versions()
+    differing = [
+        f"{name} {written.get(name, 'unknown')} then, {here.get(name, 'none')} now"
+        for name in sorted({*here, *written})
+        if written.get(name) != here.get(name)
+    ]
+    if differing:
+        warnings.warn(
+            f"This run was saved with other versions: {'; '.join(differing)}. What follows may "
+            "differ from what it would have been.",
+            stacklevel=2,
+        )
+
+
+_OBS_DTYPES = {np.dtype(code).name for code in "?bBhHiIlLefd"}
+
+
+def _pair(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"{name}: expected a sum and a weight, received {short(value)}.")
+    return dict(zip(_Mean._fields, value, strict=True))
+
+
+def _check_range(name: str, value: Any, most: int = _MOST) -> None:
+    if type(value) not in (int, float) or not 0 <= value <= most:
+        raise ValueError(f"{name}: expected 0 to {most}, received {short(value)}.")

@@ -1,0 +1,114 @@
+"""Torsos that a run has trained: reading one, and putting it to work in an agent."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rlzoo import networks
+from rlzoo.config.resolve import Transfer, make_torso, torso_of
+from rlzoo.runs import meta as metas
+from rlzoo.runs.entry import entry
+from rlzoo.storage import checkpoint
+from rlzoo.storage.files import run_path
+from rlzoo.types import EnvSpec, ObsSpec
+
+
+class SavedTorso(NamedTuple):
+    """A torso as a run has left it."""
+
+    obs: ObsSpec  # its inputs; one step of them if it is recurrent
+    choice: dict[str, Any]  # {"name": in TORSOS, **parameters}
+    arrays: list[np.ndarray]  # its weights
+
+
+@entry()
+def load_torso(run_dir: str | Path) -> keras.Layer:
+    """Returns the torso of a run, with the weights of its best checkpoint.
+
+    Args:
+        run_dir: the folder of a pretraining run, or of a training run.
+
+    Returns:
+        A Keras model from preprocessed observations (float32: images scaled to 0..1, Discrete
+        ones one-hot) to features; an RNN cell if the torso is recurrent. Every agent takes it:
+        `rlzoo.train("dqn", env, torso=rlzoo.load_torso(run))`.
+    """
+    saved = read_torso(run_dir)
+    torso = make_torso(saved.choice)
+    networks.build_torso(torso, saved.obs)
+    torso.set_weights(saved.arrays)
+    return torso
+
+
+def read_torso(run_dir: str | Path) -> SavedTorso:
+    """Reads the torso of a run.
+
+    Raises:
+        ValueError: the folder holds no run, or one without a torso.
+    """
+    run_dir = run_path(run_dir)
+    choice = torso_of(run_dir)
+    folder = run_dir / "checkpoints"
+    arrays, meta, _ = checkpoint.load(folder, best=True, only=("torso/", "network/"))
+    if "agent" in meta:
+        obs = metas.obs_spec(meta.get("spec"), "spec")
+    else:
+        obs = metas.obs_spec(meta.get("obs"), "obs")
+    torso = make_torso(choice)
+    networks.build_torso(torso, obs)
+    prefix = "network" if "agent" in meta else "torso"  # a network's torso comes before its head
+    weights = set(map(id, torso.weights))  # a recurrent cell has variables besides
+    names = [f"{prefix}/{i}" for i, v in enumerate(torso.variables) if id(v) in weights]
+    shapes = [tuple(weight.shape) for weight in torso.weights]
+    if any(name not in arrays for name in names) or shapes != [arrays[n].shape for n in names]:
+        raise ValueError(f"The weights in {run_dir} do not fit the torso {choice}.")
+    return SavedTorso(obs, dict(choice), [arrays[name] for name in names])
+
+
+def put_to_work(torso: keras.Layer, transfer: Transfer, spec: EnvSpec, load: bool) -> keras.Layer:
+    """Returns a copy of a torso with a run's weights, and the learning rate they shall have.
+
+    Args:
+        torso: stays as it is.
+        transfer: from which run, and how.
+        spec: of the environment.
+        load: whether to read the weights; a run that goes on has them in its checkpoint.
+
+    Raises:
+        ValueError: what the run's torso reads is not what the environment shows.
+    """
+    saved = read_torso(transfer.run) if load else None
+    if saved and _inputs(saved.obs) != _inputs(spec):  # before layers refuse it, each in its way
+        raise ValueError(
+            f"The torso in {transfer.run} does not fit: it reads {_inputs(saved.obs)}, and this "
+            f"environment shows {_inputs(spec)}. Take an environment that shows the same, or leave "
+            "--torso-from out."
+        )
+    torso = networks.copy_torso(torso, spec)
+    part: Any = torso.encoder if transfer.part == "encoder" else torso  # pyright: ignore
+    networks.build_torso(torso, spec)
+    if saved:
+        shapes = [tuple(weight.shape) for weight in part.weights]
+        if shapes != [array.shape for array in saved.arrays]:
+            found = " ".join(map(str, shapes))
+            wanted = " ".join(str(array.shape) for array in saved.arrays)
+            raise ValueError(
+                f"The torso in {transfer.run} does not fit: it has weights of the shapes {wanted}, "
+                f"and here they would be {found}."
+            )
+        part.set_weights(saved.arrays)
+    waits = transfer.unfreeze_after > 0 and transfer.lr_scale > 0
+    scale = tf.Variable(0.0, name="torso_lr_scale") if waits else transfer.lr_scale
+    networks.scale_learning_rate(part, scale)
+    return torso
+
+
+def _inputs(spec: ObsSpec | EnvSpec) -> str:
+    """Returns what a torso reads, in words; equal for what it cannot tell apart."""
+    if spec.num_states is not None:
+        return f"Discrete({spec.num_states}){list(spec.obs_shape) or ''}"
+    kind = "pixels" if spec.pixels else "numbers"
+    return f"{kind} {list(spec.obs_shape)}"

@@ -1,0 +1,1 @@
+"""What survives a run: checkpoints, and files that are whole or not there."""

@@ -3,12 +3,16 @@
 Lin 1992, https://doi.org/10.1007/BF00992699.
 """
 
+import math
+from typing import Any
+
 import numpy as np
 import psutil
 import tensorflow as tf
 
 from rlzoo.ops import rng
-from rlzoo.types import Chunk, EnvSpec, Sequences, Transitions
+from rlzoo.spaces import EnvSpec, items, leaves, map_leaves
+from rlzoo.types import Chunk, Sequences, Transitions
 
 
 class Replay:
@@ -31,19 +35,22 @@ class Replay:
             raise ValueError(f"replay_capacity must be at least 1, received {capacity}.")
         _check_memory(self.predicted_bytes(spec, capacity), capacity, beside)
         self.capacity = capacity
-        obs = ((capacity, *spec.obs_shape), spec.obs_dtype)
+        obs = map_leaves(lambda x: ((capacity, *x.shape), x.dtype), spec.obs)
         number = ((capacity,), "float32")
-        action = ((capacity, *spec.action_shape), spec.action_dtype)
+        action = ((capacity, *spec.action.shape), spec.action_dtype)
         fields = Transitions(obs, action, number, number, obs)
-        rows = (tf.Variable(tf.zeros(*field), trainable=False) for field in fields)
-        self.rows = Transitions._make(rows)
+
+        def ring(field):
+            return tf.Variable(tf.zeros(*field), trainable=False)
+
+        self.rows = Transitions._make(map_leaves(ring, field) for field in fields)
         self.added = tf.Variable(0, dtype=tf.int64, trainable=False)  # in all, not capped
 
     @staticmethod
     def predicted_bytes(spec: EnvSpec, capacity: int) -> int:
         """Returns the memory in bytes that a ring of `capacity` transitions takes."""
-        obs = int(np.prod(spec.obs_shape)) * np.dtype(spec.obs_dtype).itemsize
-        action = int(np.prod(spec.action_shape)) * 4
+        sizes = (math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in leaves(spec.obs))
+        obs, action = sum(sizes), math.prod(spec.action.shape) * 4
         return capacity * (2 * obs + action + 2 * 4)
 
     @property
@@ -65,11 +72,11 @@ class Replay:
     def sample(self, batch_size: int, seed: tf.Tensor) -> Transitions:
         """Returns `batch_size` transitions, each drawn uniformly from those held."""
         index = rng.integers(seed, [batch_size], self.size)
-        return Transitions(*(tf.gather(row, index) for row in self.rows))
+        return tf.nest.map_structure(lambda row: tf.gather(row, index), self.rows)
 
     def variables(self) -> dict[str, tf.Variable]:
         """Returns the state to be saved, by name."""
-        return {**self.rows._asdict(), "added": self.added}
+        return {**_named(self.rows._asdict()), "added": self.added}
 
 
 class SequenceReplay:
@@ -101,15 +108,15 @@ class SequenceReplay:
         remembered = sum(int(np.prod(x.shape)) for x in state)
         wanted = Replay.predicted_bytes(spec, 1) + 2 + -(-4 * remembered // length)  # per step
         _check_memory(wanted * capacity, capacity, beside)
-        obs = spec.obs_shape, spec.obs_dtype
+        obs = map_leaves(lambda x: (x.shape, x.dtype), spec.obs)
         number, truth = ((), "float32"), ((), "bool")
-        action = spec.action_shape, spec.action_dtype
+        action = spec.action.shape, spec.action_dtype
         fields = obs, action, number, number, obs, truth, truth
 
         def ring(shape, dtype):
             return tf.Variable(tf.zeros((self.capacity, *shape), dtype), trainable=False)
 
-        rows = (ring((length, *shape), dtype) for shape, dtype in fields)
+        rows = (map_leaves(lambda x: ring((length, *x[0]), x[1]), field) for field in fields)
         self.rows = Sequences(*rows, state=tuple(ring(x.shape[1:], "float32") for x in state))
         self.added = tf.Variable(0, dtype=tf.int64, trainable=False)  # sequences in all
 
@@ -133,7 +140,7 @@ class SequenceReplay:
                 "train_every or num_envs."
             )
         names = (name for name in Sequences._fields if name != "state")
-        sequences = [_swap(getattr(chunk, name)) for name in names]  # [N, T, ...]
+        sequences = [map_leaves(_swap, getattr(chunk, name)) for name in names]  # [N, T, ...]
         rows = [*self.rows[:-1], *self.rows.state]
         _write(self, rows, [*sequences, *state], tf.reduce_any(chunk.valid, axis=0))
 
@@ -142,14 +149,19 @@ class SequenceReplay:
         count = max(1, batch_size // self.length)
         index = rng.integers(seed, [count], tf.minimum(self.added, self.capacity))
         batch = tf.nest.map_structure(lambda row: tf.gather(row, index), self.rows)
-        steps = {k: _swap(x) for k, x in batch._asdict().items() if k != "state"}
+        steps = {k: map_leaves(_swap, x) for k, x in batch._asdict().items() if k != "state"}
         return Sequences(**steps, state=batch.state)
 
     def variables(self) -> dict[str, tf.Variable]:
         """Returns the state to be saved, by name."""
         rows = self.rows._asdict()
         states = {f"state/{i}": row for i, row in enumerate(rows.pop("state"))}
-        return {**rows, **states, "added": self.added}
+        return {**_named(rows), **states, "added": self.added}
+
+
+def _named(rows: dict[str, Any]) -> dict[str, tf.Variable]:
+    """Returns the rings by name; of a nested observation "obs/camera"."""
+    return dict(items(rows))
 
 
 def _write(ring: Replay | SequenceReplay, rows, new, valid: tf.Tensor) -> None:
@@ -161,7 +173,7 @@ def _write(ring: Replay | SequenceReplay, rows, new, valid: tf.Tensor) -> None:
     among_others = tf.cumsum(tf.cast(~valid, tf.int64), exclusive=True)
     place = tf.where(valid, among_valid, num_valid + among_others)
     index = (ring.added + place) % ring.capacity  # [B]
-    for row, values in zip(rows, new, strict=True):
+    for row, values in zip(tf.nest.flatten(rows), tf.nest.flatten(new), strict=True):
         values = tf.reshape(values, (-1, *row.shape[1:]))
         mask = tf.reshape(valid, (-1, *[1] * (len(row.shape) - 1)))
         row.scatter_nd_update(index[:, None], tf.where(mask, values, tf.gather(row, index)))

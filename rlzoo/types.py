@@ -6,49 +6,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 
-class ActionBox(NamedTuple):
-    """The bounds of continuous actions, nested as the action is."""
-
-    shape: tuple[int, ...]  # of one environment's action
-    low: tuple  # float32 values
-    high: tuple
-
-
-class EnvSpec(NamedTuple):
-    """What an agent needs to know of an environment, after mapping at the boundary.
-
-    The learner sees observations and actions counted from 0, whatever `start` the
-    environment's `Discrete` spaces have.
-    """
-
-    obs_shape: tuple[int, ...]  # one environment's observation; () for Discrete
-    obs_dtype: str  # NumPy name of the dtype the environment produces
-    num_states: int | None  # number of observations if Discrete, None if Box
-    num_actions: int  # 0 if actions are a Box
-    max_episode_steps: int | None  # the time limit, None if there is none
-    action_box: ActionBox | None = None  # None if actions are Discrete
-    pixels: bool = False  # uint8 whose space ends at 255 everywhere: networks see it as 0..1
-
-    @property
-    def action_shape(self) -> tuple[int, ...]:
-        """The shape of one environment's action."""
-        return () if self.action_box is None else self.action_box.shape
-
-    @property
-    def action_dtype(self) -> str:
-        """The dtype of actions as the learner sees them."""
-        return "int32" if self.action_box is None else "float32"
-
-
-class ObsSpec(NamedTuple):
-    """What a torso needs to know of its inputs; an `EnvSpec` tells it too."""
-
-    obs_shape: tuple[int, ...]  # one input; () for Discrete
-    obs_dtype: str  # NumPy name of its dtype
-    num_states: int | None  # number of inputs if Discrete, None if Box
-    pixels: bool = False  # as in EnvSpec
-
-
 class TimeStep(NamedTuple):
     """What N environments return for one step, after any automatic reset.
 
@@ -56,7 +13,7 @@ class TimeStep(NamedTuple):
     taken. They differ only where an episode has ended.
     """
 
-    obs: Any  # [N, ...]
+    obs: Any  # [N, ...], nested as the observation's space is
     reward: Any  # [N] float32
     terminated: Any  # [N] bool
     truncated: Any  # [N] bool
@@ -69,7 +26,7 @@ class Chunk(NamedTuple):
     There is no `done`: bootstrap unless terminated (`discount`), cut at `last`.
     """
 
-    obs: Any  # [T, N, ...] in the environment's dtype
+    obs: Any  # [T, N, ...] in the environment's dtype, nested as its space is
     action: Any  # [T, N] int32, in 0..num_actions-1; of a Box [T, N, ...] float32
     reward: Any  # [T, N] float32
     discount: Any  # [T, N] float32: 0 where terminated, else 1

@@ -18,12 +18,24 @@ from rlzoo.exploration import Softmax
 from rlzoo.loops.compiled import ENV_RESET, ENV_STEP
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
-from rlzoo.types import Chunk, EnvSpec, TimeStep
+from rlzoo.spaces import MASK, Box, Discrete, EnvSpec, Mask, MultiDiscrete, map_leaves, mask_of
+from rlzoo.types import Chunk, TimeStep
 from tests.env_doubles import ChainEnv
 
-BOX = EnvSpec((3,), "float32", None, 3, 6)
-DISCRETE = EnvSpec((), "int64", 5, 3, 6)
-IMAGE = EnvSpec((10, 10, 2), "uint8", None, 3, 6, pixels=True)
+BOX = EnvSpec(Box((3,)), Discrete(3), 6)
+DISCRETE = EnvSpec(Discrete(5), Discrete(3), 6)
+PARTS = EnvSpec(
+    {
+        "camera": {"left": Box((6, 6), "uint8", 0, 255)},
+        "cards": MultiDiscrete((3, 2)),
+        "place": Discrete(4),
+        "speed": Box((2,)),
+        MASK: Mask(3),
+    },
+    Discrete(3),
+    6,
+)
+IMAGE = EnvSpec(Box((10, 10, 2), "uint8", 0, 255), Discrete(3), 6)
 
 # Values that keep an agent small; each agent takes those that its Config knows.
 SMALL = {
@@ -51,8 +63,8 @@ def graph(function):
 
 
 def small_torso(spec: EnvSpec, seed: int = 0):
-    if len(spec.obs_shape) >= 2:
-        pooled = min(spec.obs_shape[:2]) >= 7
+    if isinstance(spec.obs, Box) and len(spec.obs.shape) >= 2:
+        pooled = min(spec.obs.shape[:2]) >= 7
         return networks.conv("small", size=8, max_pool=pooled, seed=seed)
     return networks.dense((8,), activation="tanh", seed=seed)
 
@@ -67,13 +79,31 @@ def make_agent(name, spec, strategy=None, torso="small", seed=0, **config):
     return cls(spec, cls.Config(**config), strategy or Softmax(), torso, seed)
 
 
-def random_obs(spec: EnvSpec, shape, rng: np.random.Generator) -> np.ndarray:
-    if spec.num_states is not None:
-        return rng.integers(spec.num_states, size=shape).astype(spec.obs_dtype)
-    shape = (*shape, *spec.obs_shape)
-    if np.dtype(spec.obs_dtype).kind == "f":
-        return rng.normal(size=shape).astype(spec.obs_dtype)
-    return rng.integers(0, 2 if spec.obs_dtype == "bool" else 100, shape).astype(spec.obs_dtype)
+def random_obs(spec: EnvSpec, shape, rng: np.random.Generator):
+    """Returns observations of a shape, nested as their space is."""
+
+    def draw(leaf):
+        if isinstance(leaf, MultiDiscrete):
+            return rng.integers(leaf.nvec, size=(*shape, *leaf.shape))
+        size = (*shape, *leaf.shape)
+        if isinstance(leaf, Mask):
+            mask = rng.random(size) < 0.6
+            mask[..., 0] |= ~mask.any(axis=-1)
+            return mask
+        if isinstance(leaf, Discrete):
+            return rng.integers(leaf.n, size=size).astype(leaf.dtype)
+        if np.dtype(leaf.dtype).kind == "f":
+            return rng.normal(size=size).astype(leaf.dtype)
+        return rng.integers(0, 2 if leaf.dtype == "bool" else 100, size).astype(leaf.dtype)
+
+    return map_leaves(draw, spec.obs)
+
+
+def random_actions(spec: EnvSpec, obs, shape, rng: np.random.Generator) -> np.ndarray:
+    """Returns valid actions."""
+    if (mask := mask_of(obs)) is None:
+        return rng.integers(spec.num_actions, size=shape).astype(np.int32)
+    return (rng.random(mask.shape) * mask).argmax(axis=-1).astype(np.int32)
 
 
 def random_chunk(spec: EnvSpec, length: int, num_envs: int, seed: int, whole=False) -> Chunk:
@@ -89,7 +119,7 @@ def random_chunk(spec: EnvSpec, length: int, num_envs: int, seed: int, whole=Fal
     rng = np.random.default_rng(seed)
     shape = (length, num_envs)
     obs = random_obs(spec, (length + 1, num_envs), rng)
-    next_obs = obs[1:].copy()
+    next_obs = map_leaves(lambda x: x[1:].copy(), obs)
     if whole:
         end = rng.integers(length, size=num_envs)
         last = np.arange(length)[:, None] == end
@@ -97,12 +127,16 @@ def random_chunk(spec: EnvSpec, length: int, num_envs: int, seed: int, whole=Fal
     else:
         last = rng.random(shape) < 0.3
         valid = np.ones(shape, bool)
-        next_obs[last] = random_obs(spec, (int(last.sum()),), rng)
+        map_leaves(
+            lambda x, new: x.__setitem__(last, new),
+            next_obs,
+            random_obs(spec, (int(last.sum()),), rng),
+        )
     first = np.concatenate([np.full((1, num_envs), True), last[:-1]])
     terminated = last & (rng.random(shape) < 0.5)
     return Chunk(
-        obs=obs[:-1],
-        action=rng.integers(spec.num_actions, size=shape).astype(np.int32),
+        obs=map_leaves(lambda x: x[:-1], obs),
+        action=random_actions(spec, map_leaves(lambda x: x[:-1], obs), shape, rng),
         reward=rng.normal(size=shape).astype(np.float32),
         discount=1.0 - terminated.astype(np.float32),
         last=last,

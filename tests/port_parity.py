@@ -9,8 +9,9 @@ import tensorflow as tf
 from gymnasium import spaces
 
 from rlzoo.envs.ports import EnvState, PortedEnvs, make_port
+from rlzoo.envs.slot import probe
 from rlzoo.ops import rng
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import EnvSpec, unmasked
 from tests.helpers import xla
 
 TOLERANCE = 1e-5
@@ -34,13 +35,8 @@ def start_of(space) -> int:
 
 
 def spec_of(env: gymnasium.Env) -> EnvSpec:
-    """As `learner_spec`, but for Box actions too."""
-    obs, limit = env.observation_space, env.spec.max_episode_steps
-    num_actions = int(getattr(env.action_space, "n", 0))
-    if isinstance(obs, spaces.Discrete):
-        return EnvSpec((), "int64", int(obs.n), num_actions, limit)
-    pixels = obs.dtype == np.uint8 and bool((obs.high == 255).all())
-    return EnvSpec(obs.shape, obs.dtype.name, None, num_actions, limit, pixels=pixels)
+    """Returns what a learner sees of an environment, whose limit is the wrapper's."""
+    return probe(env).spec._replace(max_episode_steps=env.spec.max_episode_steps)
 
 
 def play(
@@ -121,10 +117,11 @@ class Ported:
         self.envs.num_envs = len(played.time)
         rows = slice(None)
         state, action = self.state(played, rows), self.action(played, rows)
-        obs = self.observe(state.inner)
+        obs = unmasked(self.observe(state.inner))
         next_state, step = self.step(state, action, self.seed)
+        step = step._replace(obs=unmasked(step.obs), final_obs=unmasked(step.final_obs))
         last = played.terminated | played.truncated
-        assert obs.dtype == step.final_obs.dtype == self.spec.obs_dtype
+        assert obs.dtype == step.final_obs.dtype == unmasked(self.spec.obs).dtype
         assert step.reward.dtype == tf.float32
         np.testing.assert_array_equal(step.terminated, played.terminated)
         np.testing.assert_array_equal(step.truncated, played.truncated)

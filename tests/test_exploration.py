@@ -226,7 +226,7 @@ def test_a_strategy_of_the_users_own_that_counts_fits_every_agent(name):
     act = xla(lambda *args: agent.act(*args, True))
     seed, num_envs = rng.from_int(0), 2
     state = agent.init(num_envs)
-    obs, first = tf.zeros((num_envs, *BOX.obs_shape)), tf.ones(num_envs, bool)
+    obs, first = tf.zeros((num_envs, *BOX.obs.shape)), tf.ones(num_envs, bool)
     chunk = random_chunk(BOX, agent.chunk_length, num_envs, 0, agent.whole_episodes)
     chunk.action[:] = 1
     state, metrics = agent.update(state, tensors(chunk), seed)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rlzoo import replay as replay_module
 from rlzoo.ops import rng
 from rlzoo.replay import Replay, SequenceReplay
-from rlzoo.types import EnvSpec, Sequences, Transitions
+from rlzoo.spaces import Box, Discrete, EnvSpec
+from rlzoo.types import Sequences, Transitions
 from tests.helpers import BOX, DISCRETE, IMAGE, chi_square_fits, random_chunk, tensors, xla
 
 FLOATS = ["float16", "float32", "float64"]
@@ -122,7 +123,7 @@ def test_a_sample_is_whole_rows_that_the_seed_decides():
 @pytest.mark.parametrize("dtype", ["bool", *FLOATS, *INTEGERS])
 def test_observations_keep_their_dtype_to_the_last_bit(dtype):
     """Faults, row 19: the largest and smallest values of each type come back."""
-    spec = BOX._replace(obs_dtype=dtype)
+    spec = BOX._replace(obs=Box((3,), dtype))
     chunk = random_chunk(spec, LENGTH, NUM_ENVS, seed=0)
     if dtype != "bool":
         info = np.iinfo(dtype) if dtype in INTEGERS else np.finfo(dtype)
@@ -136,7 +137,7 @@ def test_observations_keep_their_dtype_to_the_last_bit(dtype):
     assert batch.obs.dtype == batch.next_obs.dtype == dtype
 
 
-@pytest.mark.parametrize("spec", [BOX, DISCRETE, IMAGE, BOX._replace(obs_dtype="float64")])
+@pytest.mark.parametrize("spec", [BOX, DISCRETE, IMAGE, BOX._replace(obs=Box((3,), "float64"))])
 def test_predicted_bytes_are_those_of_the_variables(spec):
     replay = Replay(spec, 1_000)
     held = sum(row.numpy().nbytes for row in replay.rows)
@@ -145,7 +146,7 @@ def test_predicted_bytes_are_those_of_the_variables(spec):
 
 def test_the_process_keeps_no_second_copy():
     """TensorFlow's allocator rounds large blocks up by some percent; a copy would be 100."""
-    spec = EnvSpec((84, 84, 4), "uint8", None, 2, 5)
+    spec = EnvSpec(Box((84, 84, 4), "uint8"), Discrete(2), 5)
     replay = Replay(spec, 8)  # whatever is loaded at the first use
     replay.add(tensors(random_chunk(spec, 4, 2, seed=0)))
     gc.collect()
@@ -157,7 +158,7 @@ def test_the_process_keeps_no_second_copy():
 
 
 def test_a_ring_that_does_not_fit_the_free_memory_is_refused_with_one_that_does():
-    spec = EnvSpec((84, 84, 4), "uint8", None, 2, 5)
+    spec = EnvSpec(Box((84, 84, 4), "uint8"), Discrete(2), 5)
     free = psutil.virtual_memory().available
     capacity = int(0.9 * free / Replay.predicted_bytes(spec, 1))
     with pytest.raises(ValueError, match=r"80 % of the .*lower replay_capacity to (\d+)") as caught:
@@ -268,7 +269,7 @@ def test_a_sequence_of_padding_takes_no_place():
 
 
 def test_what_learning_takes_counts_and_the_largest_ring_that_fits_is_named():
-    spec = EnvSpec((84, 84, 4), "uint8", None, 2, 5)
+    spec = EnvSpec(Box((84, 84, 4), "uint8"), Discrete(2), 5)
     free = psutil.virtual_memory().available
     beside = int(0.7 * free)
     with pytest.raises(

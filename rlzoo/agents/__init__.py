@@ -5,8 +5,9 @@ from rlzoo.agents.deep_dyna_q import DeepDynaQ
 from rlzoo.agents.dqn import DQN
 from rlzoo.agents.reinforce import REINFORCE
 from rlzoo.agents.tabular_dyna_q import TabularDynaQ
+from rlzoo.spaces import Discrete, EnvSpec, unmasked
 from rlzoo.tables import AGENTS, BRIDGED
-from rlzoo.types import EnvSpec, nearest
+from rlzoo.types import nearest
 
 _OTHERWISE = {  # what to do where an agent does not take such actions
     "Box": (
@@ -27,8 +28,9 @@ def agent_class(name: str, spec: EnvSpec) -> type:
         raise ValueError(f"Unknown agent {name!r}. {nearest(name, [*AGENTS, *BRIDGED])}")
     entry = AGENTS[name]
     if isinstance(entry, dict):
-        entry = entry["box" if spec.num_states is None else "discrete"]
-    kind = "Discrete" if spec.action_box is None else "Box"
+        seen = unmasked(spec.obs)
+        entry = entry["discrete" if isinstance(seen, Discrete) else "box"]
+    kind = type(spec.action).__name__
     takes = getattr(entry, "action_spaces", ("Discrete",))
     if kind not in takes:
         raise ValueError(

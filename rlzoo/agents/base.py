@@ -7,7 +7,8 @@ import keras
 import tensorflow as tf
 
 from rlzoo.exploration import Exploration
-from rlzoo.types import Chunk, EnvSpec
+from rlzoo.spaces import EnvSpec
+from rlzoo.types import Chunk
 
 POSITIVE = (1e-12, math.inf)  # ranges of hyperparameters
 COUNT = (1, math.inf)
@@ -74,7 +75,7 @@ class Agent(Protocol):
 
         Args:
             state: from `init`, `act` or `update`.
-            obs: [N, ...] in the environment's dtype.
+            obs: [N, ...] nested as the observation's space is, in the environment's dtypes.
             first: [N] bool, True where an episode starts: recurrent state is reset there.
             seed: [2] int32.
             explore: whether to follow the exploration strategy, or be greedy.

@@ -26,7 +26,8 @@ from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
 from rlzoo.networks.transition_model import TransitionModel
 from rlzoo.ops import losses, rng
 from rlzoo.replay import Replay
-from rlzoo.types import Chunk, EnvSpec, Transitions
+from rlzoo.spaces import EnvSpec
+from rlzoo.types import Chunk, Transitions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +121,7 @@ class DeepDynaQ:
         self.exploration = strategy
         self.chunk_length = config.train_every
         head = networks.q_values(spec.num_actions, seed)
-        self.network = networks.build_network(spec, torso, head)
+        self.network = networks.build_network(spec, torso, head, seed=seed)
         beside = networks.learning_bytes(self.network, config.batch_size)
         self.replay = Replay(spec, config.replay_capacity, beside)
         self.target_network = networks.copy_network(self.network)

@@ -31,7 +31,8 @@ from rlzoo import exploration, networks
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, SHARE, check_ranges, decide_target_period
 from rlzoo.ops import losses, rng
 from rlzoo.replay import Replay, SequenceReplay
-from rlzoo.types import Chunk, EnvSpec, Sequences, Transitions
+from rlzoo.spaces import EnvSpec
+from rlzoo.types import Chunk, Sequences, Transitions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,9 @@ def recurrent_dqn_loss(network, target_network, batch: Sequences, config: DQNCon
 
 def successor_values(network, batch: Sequences, states: tuple):
     """Returns the Q-values [T, B, A] of each true successor, by the memory of its past."""
-    rows = [tf.reshape(x, (-1, *x.shape[2:])) for x in (batch.next_obs, *states)]  # [T * B, ...]
+    rows = tf.nest.map_structure(  # [T * B, ...]
+        lambda x: tf.reshape(x, (-1, *x.shape[2:])), [batch.next_obs, *states]
+    )
     scores, *_ = network(rows, training=False)
     return tf.reshape(scores, (*batch.reward.shape, -1))
 
@@ -162,7 +165,7 @@ class DQN:
         self.config = config
         self.exploration = strategy
         self.chunk_length = config.train_every
-        self.network = networks.build_network(spec, torso, head(spec.num_actions, seed))
+        self.network = networks.build_network(spec, torso, head(spec.num_actions, seed), seed=seed)
         beside = networks.learning_bytes(self.network, config.batch_size)
         capacity = config.replay_capacity
         self.loss: Callable[..., tuple]

@@ -31,7 +31,8 @@ from rlzoo import exploration, networks
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
 from rlzoo.ops import losses
 from rlzoo.ops.returns import discounted_returns
-from rlzoo.types import Chunk, EnvSpec
+from rlzoo.spaces import EnvSpec
+from rlzoo.types import Chunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,10 +131,12 @@ class REINFORCE:
         self.exploration = strategy
         self.chunk_length = spec.max_episode_steps
         head = networks.policy_logits(spec.num_actions, seed)
-        self.network = networks.build_network(spec, torso, head)
+        self.network = networks.build_network(spec, torso, head, seed=seed)
         self.optimizer = networks.adam(self.network, config.learning_rate)
         if config.baseline:
-            self.value_network = networks.build_network(spec, torso, networks.value(seed))
+            self.value_network = networks.build_network(
+                spec, torso, networks.value(seed), masked=False, seed=seed
+            )
             self.value_optimizer = networks.adam(self.value_network, config.value_learning_rate)
 
     def init(self, num_envs: int) -> REINFORCEState:
@@ -190,7 +193,11 @@ class REINFORCE:
 
     def _values(self, chunk: Chunk, learning: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the value of every observation and of its successor, each [T, N]."""
-        obs = tf.concat([chunk.obs[:1], chunk.next_obs], axis=0)  # [T + 1, N, ...]
+        obs = tf.nest.map_structure(  # [T + 1, N, ...]
+            lambda obs, following: tf.concat([obs[:1], following], axis=0),
+            chunk.obs,
+            chunk.next_obs,
+        )
         first = tf.concat([chunk.first[:1], tf.zeros_like(chunk.first)], axis=0)
         initial = networks.initial_state(self.value_network, first.shape[1])
         valid = tf.concat([chunk.valid[:1], chunk.valid], axis=0) if learning else None

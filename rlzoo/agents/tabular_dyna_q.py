@@ -23,7 +23,8 @@ import tensorflow as tf
 from rlzoo import exploration, networks
 from rlzoo.agents.base import COUNT, FRACTION, check_ranges
 from rlzoo.ops import rng
-from rlzoo.types import Chunk, EnvSpec
+from rlzoo.spaces import EnvSpec, mask_of, num_inputs, unmasked
+from rlzoo.types import Chunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +56,15 @@ class Model(NamedTuple):
     known: Any  # [S * A] bool
     pairs: Any  # [S * A] int32, the first `num_pairs` are the pairs seen
     num_pairs: Any  # [] int32
+    valid: Any  # [S, A] bool, by the masks seen; all where there are none
 
 
-def q_backup(q, num_actions, pair, reward, discount, next_obs, learning_rate):
+def q_backup(q, valid, pair, reward, discount, next_obs, learning_rate):
     """Moves q[pair] towards reward + discount * max q[next_obs] (Watkins 1989).
 
     Args:
         q: [S * A] float32.
-        num_actions: A.
+        valid: [S, A] bool, the actions that there are to choose from.
         pair: [] int32, obs * A + action.
         reward: [] float32.
         discount: [] float32, gamma, or 0 where the step terminated.
@@ -72,7 +74,8 @@ def q_backup(q, num_actions, pair, reward, discount, next_obs, learning_rate):
     Returns:
         The new value [] of q[pair] and the TD error [].
     """
-    old, next_q = tf.gather(q, pair), tf.gather(tf.reshape(q, [-1, num_actions]), next_obs)
+    old, next_q = tf.gather(q, pair), tf.gather(tf.reshape(q, valid.shape), next_obs)
+    next_q = tf.where(tf.gather(valid, next_obs), next_q, -float("inf"))
     error = reward + discount * tf.reduce_max(next_q) - old
     return old + learning_rate * error, error
 
@@ -99,7 +102,22 @@ def remember(model: Model, pair, reward, discount, next_obs, valid) -> Model:
         known=put(model.known, True),
         pairs=tf.tensor_scatter_nd_update(model.pairs, [[place]], [listed]),
         num_pairs=model.num_pairs + tf.cast(is_new, tf.int32),
+        valid=model.valid,
     )
+
+
+def learn_masks(valid, obs, mask, seen):
+    """Returns the table [S, A] of valid actions after the masks of some observations.
+
+    Args:
+        valid: [S, A] bool.
+        obs: [B] int32.
+        mask: [B, A] bool; where it allows nothing, as it may at an episode's end, all is valid.
+        seen: [B] bool, the rows that count.
+    """
+    mask |= ~tf.reduce_any(mask, axis=-1, keepdims=True)
+    rows = tf.where(seen[:, None], mask, tf.gather(valid, obs))
+    return tf.tensor_scatter_nd_update(valid, obs[:, None], rows)
 
 
 class TabularDynaQ:
@@ -134,13 +152,14 @@ class TabularDynaQ:
         self.spec = spec
         self.config = config
         self.exploration = strategy
-        obs = keras.Input((), dtype=spec.obs_dtype, name="obs")
+        obs, num_states = networks.inputs(spec.obs), num_inputs(unmasked(spec.obs))
         table = keras.layers.Embedding(
-            spec.num_states, spec.num_actions, embeddings_initializer="zeros", name="q_table"
+            num_states, spec.num_actions, embeddings_initializer="zeros", name="q_table"
         )
-        self.network = keras.Model(obs, table(obs))
+        q = networks.masked_scores(table(unmasked(obs)), obs)
+        self.network = keras.Model(obs, q)
         self.table = table.embeddings  # [S, A]
-        count = spec.num_states * spec.num_actions  # pyright: ignore[reportOptionalOperand]
+        count = num_states * spec.num_actions
 
         def zeros(shape, dtype):
             return tf.Variable(tf.zeros(shape, dtype), trainable=False)
@@ -152,6 +171,7 @@ class TabularDynaQ:
             known=zeros(count, tf.bool),
             pairs=zeros(count, tf.int32),
             num_pairs=zeros((), tf.int32),
+            valid=tf.Variable(tf.ones((num_states, spec.num_actions), tf.bool), trainable=False),
         )
 
     def init(self, num_envs: int) -> TabularDynaQState:
@@ -173,10 +193,9 @@ class TabularDynaQ:
         shown = exploration.chunk_metrics(
             self.exploration, scores, chunk, state.exploration, state.step
         )
-        steps = Chunk._make(tf.reshape(field, [-1]) for field in chunk)  # each [T * N]
-        obs, next_obs = (tf.cast(x, tf.int32) for x in (steps.obs, steps.next_obs))
-        A = self.spec.num_actions
-        pair = obs * A + steps.action
+        steps = tf.nest.map_structure(lambda x: tf.reshape(x, (-1, *x.shape[2:])), chunk)  # [T * N]
+        obs, next_obs = (tf.cast(unmasked(x), tf.int32) for x in (steps.obs, steps.next_obs))
+        pair = obs * self.spec.num_actions + steps.action
         rows = pair, steps.reward, config.discount * steps.discount, next_obs, steps.valid
         count = steps.reward.shape[0]
         draws = rng.uniform(seed, [count, config.planning_steps])
@@ -186,7 +205,7 @@ class TabularDynaQ:
         def real_step(i, q, model, total):
             pair, reward, discount, next_obs, valid = (tf.gather(x, i) for x in rows)
             learning_rate = tf.where(valid, config.learning_rate, 0.0)
-            value, error = q_backup(q, A, pair, reward, discount, next_obs, learning_rate)
+            value, error = q_backup(q, model.valid, pair, reward, discount, next_obs, learning_rate)
             model = remember(model, pair, reward, discount, next_obs, valid)
             chosen = tf.gather(draws, i) * tf.cast(model.num_pairs, tf.float32)
             chosen = tf.gather(model.pairs, tf.cast(chosen, tf.int32))  # [planning_steps]
@@ -198,7 +217,9 @@ class TabularDynaQ:
                 pair = tf.gather(chosen, j)
                 known = (model.reward, model.discount, model.next_obs)
                 reward, discount, next_obs = (tf.gather(x, pair) for x in known)
-                value, _ = q_backup(q, A, pair, reward, discount, next_obs, config.learning_rate)
+                value, _ = q_backup(
+                    q, model.valid, pair, reward, discount, next_obs, config.learning_rate
+                )
                 return j + 1, q, pair, value
 
             loop = (0, q, pair, value)
@@ -206,6 +227,10 @@ class TabularDynaQ:
             return i + 1, write(q, pair, value), model, total + tf.where(valid, tf.abs(error), 0.0)
 
         model = Model._make(map(tf.convert_to_tensor, self.model))
+        for states, mask in ((obs, mask_of(steps.obs)), (next_obs, mask_of(steps.next_obs))):
+            if mask is not None:
+                masks = learn_masks(model.valid, states, mask, steps.valid)
+                model = model._replace(valid=masks)
         loop = (0, tf.reshape(self.table, [-1]), model, 0.0)
         _, q, model, total = tf.while_loop(lambda i, *_: i < count, real_step, loop)
         self.table.assign(tf.reshape(q, self.table.shape))

@@ -35,10 +35,11 @@ from rlzoo.config.values import (
 )
 from rlzoo.config.wrappers import describe as describe_wrappers
 from rlzoo.config.wrappers import imports, wrapped
+from rlzoo.spaces import EnvSpec
 from rlzoo.storage import checkpoint
 from rlzoo.storage.files import one_of_seeds, run_path
 from rlzoo.tables import AGENTS, BRIDGED, EXPLORATIONS, SCHEDULES, TORSOS, Table
-from rlzoo.types import EnvSpec, nearest
+from rlzoo.types import nearest
 
 if TYPE_CHECKING:
     from rlzoo.envs.making import EnvSource

@@ -4,7 +4,7 @@ import math
 import warnings
 from typing import Any
 
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import Box, EnvSpec, describe, unmasked
 
 _MOST_REPLAY = 2**29  # bytes where nobody says how many; saving takes as much again, or twice
 
@@ -18,10 +18,11 @@ def default_torso(name: str, spec: EnvSpec) -> dict[str, Any]:
     """
     from rlzoo.networks.torsos import SMALLEST, image_sides
 
-    shape = spec.obs_shape
-    if name != "dense" or not spec.pixels or len(shape) not in (2, 3, 4):
+    obs = unmasked(spec.obs)
+    image = isinstance(obs, Box) and obs.pixels and len(obs.shape) in (2, 3, 4)
+    if name != "dense" or not image:
         return {"name": name}
-    side = min(image_sides(shape))
+    side = min(image_sides(obs.shape))
     variants = [variant for variant, smallest in SMALLEST.items() if side >= smallest]
     return {"name": "conv", "variant": variants[0]} if variants else {"name": name}
 
@@ -39,11 +40,12 @@ def default_capacity(spec: EnvSpec, params: dict[str, Any]) -> int:
     fitting = _MOST_REPLAY // Replay.predicted_bytes(spec, 1)
     if fitting >= wanted:
         return wanted
+    shown = describe(spec.obs)
     digits = 10 ** max(0, int(math.log10(max(fitting, 1))) - 1)
     least = [params.get(key, 1) for key in ("learning_starts", "planning_starts", "batch_size")]
     fitting = max(fitting // digits * digits, *least)
     warnings.warn(
-        f"replay_capacity is {fitting:,} instead of {wanted:,}: with observations {spec.obs_shape} "
+        f"replay_capacity is {fitting:,} instead of {wanted:,}: with observations {shown} "
         "it takes 512 MiB. Choose another with --set replay_capacity=N.",
         stacklevel=2,
     )

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from rlzoo.envs.slot import Fault, MakeEnv, Probe, env_action
-from rlzoo.envs.spaces import in_float32, learner_spec, warn_if_inexact
-from rlzoo.types import ActionBox, EnvSpec, TimeStep
+from rlzoo.envs.spaces import in_float32, warn_if_inexact
+from rlzoo.spaces import Box, EnvSpec, copy_row, items, leaves, map_leaves
+from rlzoo.types import TimeStep
 
 _MAX_RESTARTS = 3  # per environment, within
 _RESTART_WINDOW = 3600.0  # seconds
@@ -51,15 +52,15 @@ class Envs:
         self.obs_space = probe.obs_space
         self.action_space = probe.action_space
         self.max_episode_steps = probe.max_episode_steps
-        self.spec: EnvSpec = learner_spec(self.obs_space, self.action_space, self.max_episode_steps)
+        self.spec: EnvSpec = probe.spec
         warn_if_inexact(self.obs_space)
         self.lost = np.zeros(num_envs, bool)
         self.retired = np.zeros(num_envs, bool)
         self._make = make
         self.seed = seed
         self._on_env_error = on_env_error
-        self._obs = np.zeros((num_envs, *self.spec.obs_shape), self.spec.obs_dtype)
-        self._may_be_non_finite = self._obs.dtype.kind == "f"
+        self._obs = map_leaves(lambda x: np.zeros((num_envs, *x.shape), x.dtype), self.spec.obs)
+        self._may_be_non_finite = any(x.dtype.kind == "f" for x in leaves(self._obs))
         self._episode = [-1] * num_envs
         self._env_action = env_action(self.action_space)
         self._log: list[Any] = [self._empty_log() for _ in range(num_envs)]
@@ -106,7 +107,7 @@ class Envs:
         self._lifetime = list(itertools.islice(ages, self.num_envs))
         self._waiting = set(self._in_use)
 
-    def reset(self, mask: Any = None) -> np.ndarray:
+    def reset(self, mask: Any = None) -> Any:
         """Starts the next episode where `mask` [N] bool says so, everywhere if it is None.
 
         Returns:
@@ -147,18 +148,18 @@ class Envs:
             late = sorted(self._waiting.intersection(stepped))
             raise ValueError(f"environments {late} have no running episode: call reset first")
 
-        final_obs = self._obs.copy()
+        final_obs = map_leaves(np.copy, self._obs)
         reward = np.zeros(self.num_envs, np.float32)
         terminated = np.zeros(self.num_envs, bool)
         truncated = np.zeros(self.num_envs, bool)
         faults, ended = self._step_envs(stepped, actions, final_obs, reward, terminated, truncated)
-        if self._may_be_non_finite and not in_float32(final_obs).all():
+        if self._may_be_non_finite and not _all_finite(final_obs):
             self._find_non_finite(stepped, final_obs, faults)
         self.lost = self.retired.copy()
         if faults:
             for i, fault in faults.items():
                 self._tolerate(i, fault, actions[i])
-                final_obs[i] = self._obs[i]
+                copy_row(final_obs, self._obs, i)
                 reward[i] = 0.0
                 terminated[i] = False
                 self.lost[i] = truncated[i] = True
@@ -193,7 +194,7 @@ class Envs:
         state: dict[str, Any],
         expected_obs: Any = None,
         on_step: Callable[[int], None] = lambda t: None,
-    ) -> np.ndarray:
+    ) -> Any:
         """Brings back a state by resetting with the same seeds and replaying the actions.
 
         Args:
@@ -218,7 +219,7 @@ class Envs:
         self._log = [self._empty_log() for _ in range(self.num_envs)]
         self._start(started)
         early: set[int] = set()
-        idle = self.spec.action_box.low if self.spec.action_box else 0
+        idle = self.spec.action.low if isinstance(self.spec.action, Box) else 0
         for t in range(max(map(len, actions))):
             on_step(t)
             due = [i for i in started if t < len(actions[i])]
@@ -230,10 +231,13 @@ class Envs:
         self.lost = self.retired.copy()
         obs = self._obs
         if expected_obs is not None:
-            expected = np.asarray(expected_obs)
-            if expected.shape != obs.shape:
-                raise ValueError(f"expected_obs must have shape {obs.shape}, got {expected.shape}")
-            early.update(i for i in started if not np.array_equal(obs[i], expected[i]))
+            for found, wanted in zip(leaves(obs), leaves(expected_obs), strict=True):
+                expected = np.asarray(wanted)
+                if expected.shape != found.shape:
+                    raise ValueError(
+                        f"expected_obs must have shape {found.shape}, got {expected.shape}"
+                    )
+                early.update(i for i in started if not np.array_equal(found[i], expected[i]))
         if early:
             warnings.warn(
                 f"{self.name}: environments {sorted(early)} did not come back to the state they "
@@ -243,7 +247,7 @@ class Envs:
             )
         if over := sorted(self._waiting.intersection(early)):
             obs = self._start(over)
-        return obs.copy()
+        return map_leaves(np.copy, obs)
 
     def close(self) -> None:
         """Closes every environment. May be called again."""
@@ -253,7 +257,7 @@ class Envs:
     # and leave it to their caller to judge what is written where a fault is returned.
 
     def _reset_envs(
-        self, indices: Sequence[int], seeds: Sequence[int], obs: np.ndarray
+        self, indices: Sequence[int], seeds: Sequence[int], obs: Any
     ) -> dict[int, Fault]:
         raise NotImplementedError
 
@@ -261,16 +265,16 @@ class Envs:
         self,
         indices: Sequence[int],
         actions: Sequence[int],
-        obs: np.ndarray,
+        obs: Any,
         reward: np.ndarray,
         terminated: np.ndarray,
         truncated: np.ndarray,
     ) -> tuple[dict[int, Fault], list[int]]:
         raise NotImplementedError
 
-    def _start(self, indices: Sequence[int]) -> np.ndarray:
+    def _start(self, indices: Sequence[int]) -> Any:
         """Starts the next episode of some, going on to the one after where the reset fails."""
-        obs = self._obs.copy()
+        obs = map_leaves(np.copy, self._obs)
         while indices:
             if self._remake:
                 rest = max(self._rest_until[i] for i in indices) - time.monotonic()
@@ -280,30 +284,30 @@ class Envs:
                 self._lifetime[i] += len(self._log[i])
                 self._log[i] = self._empty_log()
             faults = self._reset_envs(indices, [self.episode_seed(i) for i in indices], obs)
-            if self._may_be_non_finite and not in_float32(obs).all():
+            if self._may_be_non_finite and not _all_finite(obs):
                 self._find_non_finite(indices, obs, faults)
             for i in indices:
                 self._remake.discard(i)
                 self._waiting.discard(i)
             for i, fault in faults.items():
                 self._waiting.add(i)
-                obs[i] = self._obs[i]
+                copy_row(obs, self._obs, i)
                 self._tolerate(i, fault, None)
             indices = [i for i in faults if not self.retired[i]]
         self._obs = obs
         return obs
 
-    def _find_non_finite(
-        self, indices: Sequence[int], obs: np.ndarray, faults: dict[int, Fault]
-    ) -> None:
-        for i in indices:
-            if i not in faults and not (sound := in_float32(obs[i])).all():
-                where = np.argwhere(~sound)[0].tolist()
-                value = obs[i][tuple(where)]
-                expected = "finite numbers"
-                if np.isfinite(value):
-                    expected = "what float32, in which networks compute, holds: up to 3.4e38"
-                faults[i] = Fault(ValueError(f"obs{where} is {value}, expected {expected}"))
+    def _find_non_finite(self, indices: Sequence[int], obs: Any, faults: dict[int, Fault]) -> None:
+        for i in set(indices).difference(faults):
+            for path, rows in items(obs):
+                if rows.dtype.kind == "f" and not (sound := in_float32(rows[i])).all():
+                    where = np.argwhere(~sound)[0].tolist()
+                    value = rows[i][tuple(where)]
+                    expected = "finite numbers"
+                    if np.isfinite(value):
+                        expected = "what float32, in which networks compute, holds: up to 3.4e38"
+                    name = f"obs[{path!r}]" if path else "obs"
+                    faults[i] = Fault(ValueError(f"{name}{where} is {value}, expected {expected}"))
 
     def _tolerate(self, index: int, fault: Fault, action: Any) -> None:
         """Acts on a fault as `on_env_error` says: raises it, or plans to go on without."""
@@ -351,7 +355,7 @@ class Envs:
 
     def _empty_log(self) -> Any:
         """Returns what takes the actions of an episode; Discrete ones take little memory."""
-        if self.spec.action_box is not None:
+        if isinstance(self.spec.action, Box):
             return []
         return array.array("B" if self.spec.num_actions <= 256 else "L")
 
@@ -368,8 +372,8 @@ class Envs:
         return True
 
     def _checked_actions(self, action: Any) -> list[Any]:
-        if self.spec.action_box is not None:
-            return self._checked_box_actions(action, self.spec.action_box)
+        if isinstance(self.spec.action, Box):
+            return self._checked_box_actions(action, self.spec.action)
         actions = np.asarray(action)
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
             raise ValueError(
@@ -383,7 +387,7 @@ class Envs:
                 raise ValueError(f"actions must be 0 to {n - 1}, got {value} in {listed}")
         return listed
 
-    def _checked_box_actions(self, action: Any, box: ActionBox) -> list[Any]:
+    def _checked_box_actions(self, action: Any, box: Box) -> list[Any]:
         actions, shape = np.asarray(action), (self.num_envs, *box.shape)
         if actions.shape != shape or actions.dtype.kind not in "iuf":
             raise ValueError(
@@ -429,16 +433,20 @@ class Envs:
 
     def _checked_action(self, action: Any) -> Any:
         """Returns one action of a state, as `_log` holds it."""
-        box = self.spec.action_box
-        if box is None:
+        box = self.spec.action
+        if not isinstance(box, Box):
             found = int(action)
-            if not 0 <= found < self.spec.num_actions:
+            if not 0 <= found < box.n:
                 raise ValueError(f"action {found} out of range")
             return found
         values = np.array(action, np.float32)
         if values.shape != box.shape or not np.isfinite(values).all():
             raise ValueError(f"action {action} out of range")
         return values.tolist()
+
+
+def _all_finite(obs: Any) -> bool:
+    return all(in_float32(x).all() for x in leaves(obs) if x.dtype.kind == "f")
 
 
 def _add_note(error: Exception, note: str) -> None:

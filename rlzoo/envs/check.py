@@ -1,5 +1,6 @@
 """Does an environment keep to Gymnasium's rules, as far as rlzoo relies on them?"""
 
+import copy
 import math
 import time
 import warnings
@@ -11,7 +12,8 @@ import numpy as np
 from gymnasium import spaces
 
 from rlzoo.envs.making import RAISED, EnvSource, Wrapped, close_env, env_factory
-from rlzoo.envs.spaces import in_float32, problem, space_problems
+from rlzoo.envs.spaces import in_float32, parts_of, problem, space_problems
+from rlzoo.spaces import MASK
 
 _SEED = 0
 _MAX_SECONDS = 0.4  # for the episode; repeating it takes as long again
@@ -35,9 +37,8 @@ def check_env(
     """Runs one short episode, twice, and returns what breaks the rules.
 
     Warns if the episode differs the second time, given the same seed and actions: such an
-    environment works, but its runs cannot be repeated. Warns of what rlzoo does not use or keep:
-    action masks, and the running statistics of wrappers. Warns of large images, with the wrappers
-    that shrink them.
+    environment works, but its runs cannot be repeated. Warns of what rlzoo does not keep: the
+    running statistics of wrappers. Warns of large images, with the wrappers that shrink them.
 
     Args:
         env: an environment (it is reset, not closed), or an id or a callable to make one.
@@ -86,18 +87,14 @@ def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
         actions = list(drawn.astype(space.dtype))
     else:
         actions = (rng.integers(space.n, size=max_steps) + space.start).tolist()
-    seen, masked = [], env.has_wrapper_attr("action_masks")
+    seen = []
     try:
-        for *step, info, problems in _episode(env, actions, _MAX_SECONDS):
+        for *step, _, problems in _episode(env, actions, _MAX_SECONDS):
             if problems:
                 return problems
-            seen.append([np.array(part) for part in step])  # it may write to its array later
-            masked = masked or "action_mask" in info
+            seen.append(copy.deepcopy(step))  # it may write to its array later
         again = _episode(env, actions[: len(seen) - 1], math.inf)
-        repeats = all(
-            all(map(np.array_equal, old, new))
-            for old, (*new, _, _) in zip(seen, again, strict=True)
-        )
+        repeats = all(_same(old, new) for old, (*new, _, _) in zip(seen, again, strict=True))
     except _FaultError as fault:
         return [str(fault)] if faults else []
     except ValueError:  # the second episode is shorter or longer
@@ -110,12 +107,6 @@ def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
             "or resumed exactly. Draw all randomness from self.np_random",
             stacklevel=4,
         )
-    if masked:
-        warnings.warn(
-            f"{name} offers action masks, which rlzoo does not use yet: actions that they forbid "
-            "are tried like any other",
-            stacklevel=4,
-        )
     if keepers:
         warnings.warn(
             f"{name} is wrapped in {' and '.join(keepers)}, whose running statistics begin anew in "
@@ -123,8 +114,9 @@ def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
             "otherwise than it would have. Scale by constants instead",
             stacklevel=4,
         )
-    shape = env.observation_space.shape or ()
-    if len(shape) > 1 and sorted(shape)[-2] > _LARGE:
+    for shape in _shapes(env.observation_space):
+        if len(shape) < 2 or sorted(shape)[-2] <= _LARGE:
+            continue
         how = _SHRINK_ATARI if type(env.unwrapped).__module__.startswith("ale_py") else _SHRINK
         warnings.warn(
             f"{name} shows images {list(shape)}: learning from them takes long, and replay much "
@@ -156,10 +148,39 @@ def _episode(
     obs, info, problems = _reset(env)
     yield obs, 0.0, False, info, problems
     for action in actions:
+        action = _valid(env, obs, info, action)
         obs, reward, over, info, problems = _step(env, action)
         yield obs, reward, over, info, problems
         if over or time.monotonic() - started > max_seconds:
             return
+
+
+def _valid(env: gymnasium.Env, obs: Any, info: Any, action: Any) -> Any:
+    """Returns a drawn action, or a valid one in its place where a mask forbids it."""
+    mask = info.get(MASK)
+    if mask is None and env.has_wrapper_attr("action_masks"):
+        mask = env.get_wrapper_attr("action_masks")()
+    if mask is None and isinstance(obs, dict):
+        mask = obs.get(MASK)
+    space = env.action_space
+    if mask is None or not isinstance(space, spaces.Discrete) or np.shape(mask) != (space.n,):
+        return action
+    found = np.flatnonzero(mask)
+    return int(space.start + found[int(action) % len(found)]) if len(found) else action
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Tells whether two steps brought the same, part by part."""
+    if isinstance(old, dict):
+        return old.keys() == new.keys() and all(_same(old[key], new[key]) for key in old)
+    if isinstance(old, list | tuple):
+        return len(old) == len(new) and all(map(_same, old, new))
+    return np.array_equal(old, new)
+
+
+def _shapes(space: Any) -> list[tuple[int, ...]]:
+    parts = [part for _, part in parts_of(space)]
+    return [shape for part in parts for shape in _shapes(part)] if parts else [space.shape or ()]
 
 
 def _reset(env: gymnasium.Env) -> tuple[Any, Any, list[str]]:
@@ -217,10 +238,25 @@ def _failed(method: str, rule: str, error: BaseException) -> str:
 
 def _obs_problems(space: spaces.Space, obs: Any, method: str) -> list[str]:
     where = f"observation of {method}"
+    if parts := parts_of(space):
+        named = isinstance(space, spaces.Dict)
+        keys = [key for key, _ in parts]
+        right = isinstance(obs, dict) if named else isinstance(obs, tuple)
+        if not right or sorted(obs if named else range(len(obs))) != keys:
+            fix = "return all parts of the observation space, or change observation_space"
+            kind = "dict" if named else "tuple"
+            return [problem(where, f"a {kind} of the parts {keys}", _shown(obs), fix)]
+        return [
+            text
+            for key, part in parts
+            for text in _obs_problems(part, obs[key], f"{method}, {key!r}")
+        ]
     if not isinstance(space, spaces.Box):
         if isinstance(obs, (int, np.integer, np.ndarray)) and space.contains(obs):
             return []
         fix = "return an integer of the observation space, or change observation_space"
+        if isinstance(space, spaces.MultiBinary | spaces.MultiDiscrete):
+            fix = f"return np.array(..., np.{space.dtype}), or change observation_space"
         return [problem(where, f"a member of {space}", _shown(obs), fix)]
     if isinstance(obs, np.generic):
         obs = np.asarray(obs)  # what indexing an array gives where the shape is ()

@@ -10,10 +10,13 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from rlzoo.envs.making import close_env, gave_up
+from rlzoo.envs.making import RAISED, close_env, gave_up
+from rlzoo.envs.spaces import learner_spec, reader
+from rlzoo.spaces import BARE, MASK, EnvSpec, Space, mask_of
 
 MakeEnv = Callable[[], gymnasium.Env]
 
+_METHOD = "action_masks"  # of an environment, as SB3-Contrib has it
 _MAX_REWARD = float(np.finfo(np.float32).max)
 
 _in_use: weakref.WeakSet[gymnasium.Env] = weakref.WeakSet()  # to notice one that is used twice
@@ -45,33 +48,66 @@ class Probe(NamedTuple):
     action_space: spaces.Space  # unmapped
     max_episode_steps: int | None  # its time limit
     changes: bool  # over its life, so that it is told how many steps of it have passed
+    masked: bool  # it tells beside its observations which actions are valid
+
+    @property
+    def spec(self) -> EnvSpec:
+        """What the learner sees of it."""
+        spaces = self.obs_space, self.action_space
+        return learner_spec(*spaces, self.max_episode_steps, self.masked)
+
+    @property
+    def bare_obs(self) -> Space:
+        """What is observed without a mask that is told beside it."""
+        return learner_spec(self.obs_space, self.action_space, None).obs
 
 
 def probe(env: gymnasium.Env) -> Probe:
-    """Returns what an environment tells of all that are made like it."""
+    """Returns what an environment, which is reset for that, tells of all that are made like it."""
     return Probe(
         env.spec.id if env.spec else type(env.unwrapped).__name__,
         env.observation_space,
         env.action_space,
         time_limit(env),
         hasattr(env.unwrapped, "lifetime_steps"),
+        _is_masked(env),
     )
+
+
+def _is_masked(env: gymnasium.Env) -> bool:
+    """Tells whether an environment says which actions are valid, in `info` or by a method.
+
+    A mask that is a part of its observations is none of these.
+    """
+    if not isinstance(env.action_space, spaces.Discrete):
+        return False
+    if MASK in getattr(env.observation_space, "spaces", ()):
+        return False
+    if env.has_wrapper_attr(_METHOD):
+        return True
+    try:
+        _, info = env.reset(seed=0)
+    except RAISED:  # a fault that `on_env_error` will decide about
+        return False
+    return isinstance(info, dict) and MASK in info
 
 
 class Slot:
     """One environment as the learner sees it: actions and observations counted from 0.
 
-    Actions of a Box are given as nested lists of numbers.
+    Actions of a Box are given as nested lists of numbers. A mask of valid actions, wherever the
+    environment tells of it, is a part of the observation.
     """
 
-    def __init__(self, make: MakeEnv, obs_space: spaces.Space, action_space: spaces.Space):
+    def __init__(self, make: MakeEnv, probe: Probe):
         self._make = make
-        self._spaces = (obs_space, action_space)
-        self._env_action = env_action(action_space)
-        self._first_obs = int(getattr(obs_space, "start", 0))
-        self._num_states = int(getattr(obs_space, "n", 0))
-        self._shape = obs_space.shape
-        self._seen = self._seen_box if isinstance(obs_space, spaces.Box) else self._seen_discrete
+        self._spaces = (probe.obs_space, probe.action_space)
+        self._env_action = env_action(probe.action_space)
+        self._masked = mask_of(probe.spec.obs) is not None
+        self._beside = probe.masked
+        self._read = reader(probe.obs_space, probe.bare_obs)
+        self._nested = isinstance(probe.bare_obs, dict)
+        self._num_actions = getattr(probe.spec.action, "n", 0)
         self.env: gymnasium.Env | None = None
         self._step: Callable[[int], tuple[Any, ...]]
 
@@ -89,7 +125,7 @@ class Slot:
         obs, info = self.env.reset(seed=seed)  # type: ignore[union-attr]
         if not isinstance(info, dict):
             raise ValueError(f"info of reset is {info!r}, expected a dict")
-        return self._seen(obs)
+        return self._with_mask(obs, info) if self._masked else self._read(obs)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool]:
         """Returns observation, reward, terminated, truncated."""
@@ -99,7 +135,10 @@ class Slot:
             reward = _checked_reward(reward)
         if type(terminated) is not bool or type(truncated) is not bool or type(info) is not dict:
             _check_flags(terminated, truncated, info)
-        return self._seen(obs), reward, terminated, truncated
+        if self._masked:
+            seen = self._with_mask(obs, info, bool(terminated or truncated))
+            return seen, reward, terminated, truncated
+        return self._read(obs), reward, terminated, truncated
 
     def close(self) -> None:
         """Closes the environment, if there is one."""
@@ -123,16 +162,25 @@ class Slot:
         if found != self._spaces:
             raise ValueError(f"spaces changed between environments: {self._spaces}, then {found}")
 
-    def _seen_box(self, obs: Any) -> Any:
-        if np.shape(obs) != self._shape:
-            raise ValueError(f"obs has shape {np.shape(obs)}, its space says {self._shape}")
-        return obs
-
-    def _seen_discrete(self, obs: Any) -> int:
-        state = operator.index(obs) - self._first_obs  # int() would take 2.7 and "2"
-        if not 0 <= state < self._num_states:
-            raise ValueError(f"obs {obs!r} is not in its space {self._spaces[0]}")
-        return state
+    def _with_mask(self, obs: Any, info: dict, over: bool = False) -> Any:
+        """Returns what is observed, with the mask; at an episode's end there need be none."""
+        seen = self._read(obs)
+        if not self._beside:
+            mask = np.asarray(seen[MASK])
+        elif self.env.has_wrapper_attr(_METHOD):  # type: ignore[union-attr]
+            mask = np.asarray(self.env.get_wrapper_attr(_METHOD)())  # type: ignore[union-attr]
+        elif MASK in info or not over:
+            mask = np.asarray(info.get(MASK))
+        else:
+            mask = np.ones(self._num_actions, bool)
+        if mask.shape != (self._num_actions,) or mask.dtype.kind not in "biu":
+            raise ValueError(
+                f"{MASK} is {mask.tolist()!r}, expected one 0 or 1 for each of "
+                f"{self._num_actions} actions"
+            )
+        if not over and not mask.any():
+            raise ValueError(f"{MASK} allows none of the {self._num_actions} actions")
+        return {**(seen if self._nested else {BARE: seen}), MASK: mask}
 
 
 def _checked_reward(reward: Any) -> float:

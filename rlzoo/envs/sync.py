@@ -8,6 +8,7 @@ import numpy as np
 from rlzoo.envs.base import Envs
 from rlzoo.envs.making import RAISED
 from rlzoo.envs.slot import Fault, MakeEnv, Slot, fault
+from rlzoo.spaces import write_row
 
 
 class SyncEnvs(Envs):
@@ -15,7 +16,7 @@ class SyncEnvs(Envs):
 
     def __init__(self, make: MakeEnv, *args: Any):
         super().__init__(make, *args)
-        self._slots = [Slot(make, self.obs_space, self.action_space) for _ in range(self.num_envs)]
+        self._slots = [Slot(make, self.probe) for _ in range(self.num_envs)]
 
     def open(self) -> None:
         """Makes the environments now, else they are made at their first reset."""
@@ -28,12 +29,14 @@ class SyncEnvs(Envs):
             slot.close()
 
     def _reset_envs(
-        self, indices: Sequence[int], seeds: Sequence[int], obs: np.ndarray
+        self, indices: Sequence[int], seeds: Sequence[int], obs: Any
     ) -> dict[int, Fault]:
         faults: dict[int, Fault] = {}
         for i, seed in zip(indices, seeds, strict=True):
             try:
-                obs[i] = self._slots[i].reset(seed, i in self._remake, self._lifetime[i])
+                slot = self._slots[i]
+                seen = slot.reset(seed, i in self._remake, self._lifetime[i])
+                write_row(obs, i, seen)
             except RAISED as error:
                 faults[i] = fault(error)
         return faults
@@ -42,7 +45,7 @@ class SyncEnvs(Envs):
         self,
         indices: Sequence[int],
         actions: Sequence[int],
-        obs: np.ndarray,
+        obs: Any,
         reward: np.ndarray,
         terminated: np.ndarray,
         truncated: np.ndarray,
@@ -52,7 +55,8 @@ class SyncEnvs(Envs):
         slots = self._slots
         for i in indices:
             try:
-                obs[i], reward[i], over, cut = slots[i].step(actions[i])
+                seen, reward[i], over, cut = slots[i].step(actions[i])
+                write_row(obs, i, seen)
             except RAISED as error:
                 faults[i] = fault(error)
                 continue

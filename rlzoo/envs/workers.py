@@ -23,6 +23,7 @@ from gymnasium.vector.utils import CloudpickleWrapper
 from rlzoo import frames
 from rlzoo.envs.base import Envs
 from rlzoo.envs.slot import Fault, MakeEnv, Slot, fault
+from rlzoo.spaces import Layout, copy_row, map_leaves, write_row
 
 _START_SECONDS = 60.0  # until a new process answers, which imports the user's modules
 _CLOSE_SECONDS = 5.0
@@ -40,13 +41,12 @@ class AsyncEnvs(Envs):
     def __init__(self, make: MakeEnv, *args: Any, step_timeout: float):
         super().__init__(make, *args)
         self._limit = step_timeout or math.inf
-        shape, dtype = (self.num_envs, *self.spec.obs_shape), np.dtype(self.spec.obs_dtype)
-        shared = sharedctypes.RawArray("b", max(1, math.prod(shape) * dtype.itemsize))
-        self._seen = np.ndarray(shape, dtype, buffer=shared)  # [N, ...], written by the workers
-        slot = Slot(make, self.obs_space, self.action_space)
-        self._workers = [
-            _Worker(_wrapped(slot), i, shared, shape, dtype) for i in range(self.num_envs)
-        ]
+        fields = map_leaves(lambda x: ((self.num_envs, *x.shape), x.dtype), self.spec.obs)
+        layout = Layout(fields)
+        shared = sharedctypes.RawArray("B", max(1, layout.num_bytes))
+        self._seen = layout.views(np.frombuffer(shared, np.uint8))  # [N, ...], of the workers
+        slot = Slot(make, self.probe)
+        self._workers = [_Worker(_wrapped(slot), i, shared, layout) for i in range(self.num_envs)]
         # Also when nobody closes it: multiprocessing waits for its processes at exit.
         self._end = util.Finalize(self, _end, (self._workers,), exitpriority=10)
         for worker in self._workers:
@@ -57,7 +57,7 @@ class AsyncEnvs(Envs):
         self._end()
 
     def _reset_envs(
-        self, indices: Sequence[int], seeds: Sequence[int], obs: np.ndarray
+        self, indices: Sequence[int], seeds: Sequence[int], obs: Any
     ) -> dict[int, Fault]:
         for i in indices:
             self._workers[i].start()
@@ -71,7 +71,7 @@ class AsyncEnvs(Envs):
         }
         for i, answer in self._ask(messages):
             if answer is None:
-                obs[i] = self._seen[i]
+                copy_row(obs, self._seen, i)
             else:
                 faults[i] = answer
         return faults
@@ -80,7 +80,7 @@ class AsyncEnvs(Envs):
         self,
         indices: Sequence[int],
         actions: Sequence[Any],
-        obs: np.ndarray,
+        obs: Any,
         reward: np.ndarray,
         terminated: np.ndarray,
         truncated: np.ndarray,
@@ -92,7 +92,7 @@ class AsyncEnvs(Envs):
                 faults[i] = answer
                 continue
             reward[i], over, cut = answer
-            obs[i] = self._seen[i]
+            copy_row(obs, self._seen, i)
             if over or cut:
                 terminated[i] = over
                 truncated[i] = cut
@@ -221,13 +221,12 @@ def _serve(
     slot: CloudpickleWrapper,
     index: int,
     shared: Any,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
+    layout: Layout,
 ) -> None:
     """Does what the parent says with one environment, in a process of its own."""
     _settle()
     env: Any = slot.fn  # a Slot
-    seen = np.ndarray(shape, dtype, buffer=shared)
+    seen = layout.views(np.frombuffer(shared, np.uint8))
     parent.send(None)
     while True:
         try:
@@ -239,10 +238,10 @@ def _serve(
         answer: Any = None
         try:
             if type(message) is tuple:
-                seen[index] = env.reset(*message)
+                write_row(seen, index, env.reset(*message))
             else:
                 obs, reward, over, cut = env.step(message)
-                seen[index] = obs
+                write_row(seen, index, obs)
                 answer = float(reward), bool(over), bool(cut)
         except (
             BaseException

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent
 from rlzoo.ops import rng
-from rlzoo.types import Chunk, EnvSpec
+from rlzoo.spaces import EnvSpec, map_leaves
+from rlzoo.types import Chunk
 
 ACT, UPDATE, ENV_STEP, ENV_RESET = range(4)  # random streams of a run
 
@@ -73,8 +74,8 @@ class Compiled:
 
 def chunk_fields(spec: EnvSpec, shape: tuple[int, int]) -> Chunk:
     """Returns the shape and dtype of every field of a chunk of T steps of N environments."""
-    obs = ((*shape, *spec.obs_shape), spec.obs_dtype)
-    action = ((*shape, *spec.action_shape), spec.action_dtype)
+    obs = map_leaves(lambda leaf: ((*shape, *leaf.shape), leaf.dtype), spec.obs)
+    action = ((*shape, *spec.action.shape), spec.action_dtype)
     number, flag = (shape, "float32"), (shape, "bool")
     return Chunk(obs, action, number, number, flag, flag, obs, number, flag)
 
@@ -115,7 +116,7 @@ def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Compil
         return action, log_prob, state._replace(agent=agent_state, acts=state.acts + 1)
 
     state = tensor_specs(initial_state(agent, num_envs))
-    obs = tf.TensorSpec((num_envs, *agent.spec.obs_shape), agent.spec.obs_dtype)
+    obs = map_leaves(lambda x: tf.TensorSpec((num_envs, *x.shape), x.dtype), agent.spec.obs)
     return Compiled(act, state, obs, tf.TensorSpec((num_envs,), tf.bool), xla=uses_xla(agent))
 
 

@@ -14,6 +14,7 @@ from rlzoo.config.resolve import RunConfig
 from rlzoo.envs.base import Envs
 from rlzoo.exploration import EpsilonGreedy, EpsilonSoftmax, Exploration, Softmax
 from rlzoo.loops.compiled import compile_act, initial_state
+from rlzoo.spaces import Discrete, leaves
 
 Mode = Literal["greedy", "policy", "explore"]
 
@@ -114,7 +115,9 @@ class Evaluator:
         limit = envs.spec.max_episode_steps or _MAX_STEPS
         for _ in range(limit):
             on_step()
-            action, _, *tensors = self._act(*tensors, tf.constant(obs), tf.constant(first))
+            action, _, *tensors = self._act(
+                *tensors, *map(tf.constant, leaves(obs)), tf.constant(first)
+            )
             step = envs.step(action.numpy(), active)
             totals += step.reward
             lengths += active
@@ -143,7 +146,7 @@ def actor(agent: Agent, mode: Mode) -> tuple[Agent, bool]:
     has_policy = getattr(agent, "policy_scores", False)
     if mode == "greedy" or (mode == "policy" and not has_policy):
         return agent, False
-    if agent.spec.action_box is not None:
+    if not isinstance(agent.spec.action, Discrete):
         raise ValueError(
             "eval_mode: 'explore' takes random actions in 1 of 20 steps, which is for Discrete "
             "actions; expected 'greedy' for these."

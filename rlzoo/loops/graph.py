@@ -29,6 +29,7 @@ from rlzoo.loops.compiled import (
     tensor_specs,
 )
 from rlzoo.ops import rng
+from rlzoo.spaces import map_leaves
 from rlzoo.types import Chunk
 
 
@@ -37,7 +38,7 @@ class GraphState(NamedTuple):
 
     loop: LoopState
     envs: EnvState
-    obs: tf.Tensor  # [N, ...]
+    obs: Any  # [N, ...], nested as the observation's space is
     first: tf.Tensor  # [N] bool
     episode_return: tf.Tensor  # [N] float32, of the running episodes
     episode_length: tf.Tensor  # [N] int32
@@ -211,8 +212,8 @@ class GraphLoop:
         agent, envs = self.agent, self.envs
         length, num_envs = agent.chunk_length, envs.num_envs
         update = tf.function(agent.update, autograph=False)
-        fields = chunk_fields(agent.spec, (length, num_envs))
-        rows = Chunk(*(tf.TensorSpec(*field) for field in fields))
+        fields = chunk_fields(agent.spec, (length, num_envs))._asdict()
+        rows = Chunk(**map_leaves(lambda field: tf.TensorSpec(*field), fields))
 
         def step(state: GraphState, active):
             """Takes one step in every environment; returns state and row of the chunk."""
@@ -257,10 +258,13 @@ class GraphLoop:
             def body(t, active, state, sums, arrays):
                 old, (state, row) = state.envs, step(state, active)
                 if agent.whole_episodes:  # those that have ended wait for the others
-                    row = Chunk(*(where(active, x, tf.zeros([], x.dtype)) for x in row))
+                    row = tf.nest.map_structure(
+                        lambda x: where(active, x, tf.zeros([], x.dtype)), row
+                    )
                     waiting = tf.nest.map_structure(partial(where, active), state.envs, old)
                     state = state._replace(envs=waiting)
-                arrays = [array.write(t, x) for array, x in zip(arrays, row, strict=True)]
+                flat = tf.nest.flatten(row)
+                arrays = [array.write(t, x) for array, x in zip(arrays, flat, strict=True)]
                 returns = state.episode_return + row.reward
                 lengths = state.episode_length + tf.cast(active, tf.int32)
                 sums = sums._replace(
@@ -278,11 +282,12 @@ class GraphLoop:
 
             arrays = [
                 tf.TensorArray(x.dtype, length, element_shape=x.shape[1:], clear_after_read=False)
-                for x in rows
+                for x in tf.nest.flatten(rows)
             ]
             loop = (tf.constant(0), everyone, state, sums, arrays)
             *_, state, sums, arrays = tf.while_loop(more, body, loop)
-            return state, sums, Chunk(*(array.stack() for array in arrays))
+            chunk = tf.nest.pack_sequence_as(rows, [array.stack() for array in arrays])
+            return state, sums, chunk
 
         def train(state: GraphState, sums: Sums):
             state, sums, chunk = collect(state, sums)
@@ -293,7 +298,8 @@ class GraphLoop:
             updates = tf.cast(metrics["updates"], tf.float64)
             learned = [is_learned(tag) for tag in self._tags]
             weights = tf.where(learned, updates, tf.ones([], tf.float64))
-            floats = [x for x in (chunk.reward, chunk.next_obs) if x.dtype.is_floating]
+            seen = tf.nest.flatten((chunk.reward, chunk.next_obs))
+            floats = [x for x in seen if x.dtype.is_floating]
             sound = [finite_envs(x) for x in floats]  # each [N]
             sums = sums._replace(
                 chunks=sums.chunks + 1.0,

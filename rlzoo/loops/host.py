@@ -1,7 +1,6 @@
 """The host loop: steps Gymnasium environments in Python, learns in compiled TensorFlow."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,7 +26,8 @@ from rlzoo.loops.compiled import (
 )
 from rlzoo.loops.light import NumpyActor
 from rlzoo.ops import rng
-from rlzoo.types import Chunk, EnvSpec
+from rlzoo.spaces import Discrete, EnvSpec, Layout, filled, items, leaves, map_leaves, write_row
+from rlzoo.types import Chunk
 
 
 class Packing:
@@ -42,31 +42,26 @@ class Packing:
     """
 
     def __init__(self, spec: EnvSpec, shape: tuple[int, int]):
-        fields = chunk_fields(spec, shape)
-        sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in fields]
-        ends = np.cumsum([-(-size // 8) * 8 for size in sizes]).tolist()  # aligned to 8 bytes
-        starts = [0, *ends[:-1]]
-        self.num_bytes = ends[-1]
-        self._fields = [
-            (start, start + size, shape, np.dtype(dtype))
-            for start, size, (shape, dtype) in zip(starts, sizes, fields, strict=True)
-        ]
+        self._layout = Layout(chunk_fields(spec, shape)._asdict())
+        self.num_bytes = self._layout.num_bytes
 
     def views(self, data: np.ndarray) -> Chunk:
         """Returns the fields as views of an array of `num_bytes` uint8."""
-        return Chunk(*(data[a:b].view(dtype).reshape(shape) for a, b, shape, dtype in self._fields))
+        return Chunk(**self._layout.views(data))
 
     def unpack(self, data: tf.Tensor) -> Chunk:
         """Returns the fields of such an array, in a compiled function."""
 
-        def read(part, shape, dtype):
+        def read(part: tuple[int, int, tuple[int, ...], np.dtype]):
+            start, end, shape, dtype = part
+            piece = data[start:end]
             if dtype == np.bool_:
-                return tf.reshape(part, shape) != 0
+                return tf.reshape(piece, shape) != 0
             if dtype.itemsize > 1:
-                part = tf.reshape(part, (-1, dtype.itemsize))
-            return tf.reshape(tf.bitcast(part, dtype), shape)
+                piece = tf.reshape(piece, (-1, dtype.itemsize))
+            return tf.reshape(tf.bitcast(piece, dtype), shape)
 
-        return Chunk(*(read(data[a:b], shape, dtype) for a, b, shape, dtype in self._fields))
+        return Chunk(**map_leaves(read, self._layout.parts))
 
 
 def compile_update(
@@ -205,13 +200,13 @@ class HostLoop:
             if active is not None and t + 1 == self.agent.chunk_length:
                 last |= active  # an episode that goes on past the limit its environment states
             taken = ~envs.lost if active is None else active & ~envs.lost
-            chunk.obs[t] = self.obs
+            write_row(chunk.obs, t, self.obs)
             chunk.action[t] = action
             chunk.reward[t] = step.reward
             chunk.discount[t] = ~step.terminated
             chunk.last[t] = last
             chunk.first[t] = self.first
-            chunk.next_obs[t] = step.final_obs
+            write_row(chunk.next_obs, t, step.final_obs)
             chunk.behaviour_log_prob[t] = log_prob
             chunk.valid[t] = taken
             self.episode_return += step.reward
@@ -234,7 +229,7 @@ class HostLoop:
         if self._actor is not None:
             return self._actor(self.obs, t)
         action, log_prob, *self._tensors = self._act(
-            *self._tensors, tf.constant(self.obs), tf.constant(self.first)
+            *self._tensors, *map(tf.constant, leaves(self.obs)), tf.constant(self.first)
         )
         return action.numpy(), log_prob.numpy()
 
@@ -300,15 +295,15 @@ class HostLoop:
         if self._actor is not None:
             arrays["loop/actor"] = self._actor.packed
         if not self.agent.whole_episodes:  # these start with a reset
-            arrays["loop/obs"] = self.obs
+            arrays |= dict(items(self.obs, "loop/obs"))
         return arrays, {"envs": envs}
 
     def template(self, meta: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Returns shape and dtype of each array of a state whose plain values are `meta`."""
         shapes = {name: (array.shape, array.dtype) for name, array in self.get_state()[0].items()}
-        del shapes["loop/actions"]
-        if "lengths" in meta["envs"]:  # else rlzoo 0.1.0 kept the actions in `meta`
-            shapes["loop/actions"] = self._actions_field(sum(meta["envs"]["lengths"]))
+        if "lengths" not in meta["envs"]:
+            raise ValueError("not a state of environments: it says nothing of their actions")
+        shapes["loop/actions"] = self._actions_field(sum(meta["envs"]["lengths"]))
         return shapes
 
     def template_to_adopt(self, num_envs: int) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -336,9 +331,9 @@ class HostLoop:
 
     def _actions_field(self, count: int) -> tuple[tuple[int, ...], Any]:
         spec = self.agent.spec
-        box = spec.action_box is not None
-        dtype = np.float32 if box else np.min_scalar_type(max(spec.num_actions - 1, 0))
-        return (count, *spec.action_shape), np.dtype(dtype)
+        discrete = isinstance(spec.action, Discrete)
+        dtype = np.min_scalar_type(spec.num_actions - 1) if discrete else np.float32
+        return (count, *spec.action.shape), np.dtype(dtype)
 
     def set_state(
         self,
@@ -354,9 +349,8 @@ class HostLoop:
             on_step: called with the number of each step that is replayed.
         """
         envs = dict(meta["envs"])
-        if "lengths" in envs:
-            ends = np.cumsum(envs.pop("lengths"))[:-1]
-            envs["actions"] = [row.tolist() for row in np.split(arrays["loop/actions"], ends)]
+        ends = np.cumsum(envs.pop("lengths"))[:-1]
+        envs["actions"] = [row.tolist() for row in np.split(arrays["loop/actions"], ends)]
         self._tensors = [tf.constant(arrays[f"state/{i}"]) for i in range(len(self._tensors))]
         for name, variable in self.agent.variables().items():
             variable.assign(arrays[name])
@@ -365,4 +359,8 @@ class HostLoop:
         self.first = arrays["loop/first"].copy()
         if self._actor is not None:
             self._actor.unpack(arrays["loop/actor"])
-        self._replay(envs, arrays.get("loop/obs"), on_step)
+        obs = None
+        if not self.agent.whole_episodes:
+            space = self.agent.spec.obs
+            obs = filled(space, [arrays[path] for path, _ in items(space, "loop/obs")])
+        self._replay(envs, obs, on_step)

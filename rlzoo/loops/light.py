@@ -17,6 +17,7 @@ from rlzoo.agents import Agent
 from rlzoo.exploration import EXPLORATIONS
 from rlzoo.networks.network import Preprocess
 from rlzoo.ops import rng
+from rlzoo.spaces import Box
 
 _MAX_WEIGHTS = 100_000  # beyond, the arithmetic outweighs the call
 _ZERO = np.float32(0.0)
@@ -63,7 +64,8 @@ class NumpyActor:
             getattr(agent, "acts_by_scores", False)
             and type(agent.exploration) in EXPLORATIONS.values()
             and hasattr(agent.exploration, "probabilities")
-            and np.dtype(agent.spec.obs_dtype).kind == "f"
+            and isinstance(agent.spec.obs, Box)
+            and np.dtype(agent.spec.obs.dtype).kind == "f"
             and _dense_layers(agent.network) is not None
             and agent.network.count_params() <= _MAX_WEIGHTS
         )

@@ -11,13 +11,16 @@ from rlzoo.networks.network import (
     check_precision,
     descend,
     initial_state,
+    inputs,
     learning_bytes,
+    masked_scores,
     named_variables,
     penalty,
     scale_learning_rate,
     unroll,
     update_target,
 )
+from rlzoo.networks.parts import Parts, joined
 from rlzoo.networks.torsos import (
     ENCODERS,
     Recurrent,
@@ -33,6 +36,7 @@ from rlzoo.tables import TORSOS
 __all__ = [
     "ENCODERS",
     "TORSOS",
+    "Parts",
     "Preprocess",
     "Recurrent",
     "adam",
@@ -49,10 +53,13 @@ __all__ = [
     "dueling",
     "gru",
     "initial_state",
+    "inputs",
     "is_recurrent",
+    "joined",
     "learning_bytes",
     "linear",
     "lstm",
+    "masked_scores",
     "named_variables",
     "penalty",
     "policy_logits",

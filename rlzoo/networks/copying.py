@@ -5,7 +5,8 @@ from typing import Any
 
 import keras
 
-from rlzoo.types import EnvSpec, ObsSpec
+from rlzoo.networks.parts import input_shapes
+from rlzoo.spaces import Space
 
 _INPUT = keras.layers.InputLayer
 
@@ -17,14 +18,17 @@ def copy_network(network: keras.Model) -> keras.Model:
     return copy
 
 
-def build_torso(torso: keras.Layer, spec: EnvSpec | ObsSpec) -> None:
+def build_torso(torso: keras.Layer, space: Space) -> None:
     """Makes the weights of a torso that has none yet, for observations of a kind."""
     if not torso.built:
-        states = () if spec.num_states is None else (spec.num_states,)
-        torso.build((None, *spec.obs_shape, *states))
+        shapes = input_shapes(space)
+        if isinstance(shapes, dict):
+            torso.build({path: (None, *shape) for path, shape in shapes.items()})
+        else:
+            torso.build((None, *shapes))
 
 
-def copy_torso(torso: keras.Layer, spec: EnvSpec | ObsSpec) -> keras.Layer:
+def copy_torso(torso: keras.Layer, space: Space) -> keras.Layer:
     """Returns a torso with the same configuration, and with the weights if there are any yet.
 
     Raises:
@@ -32,7 +36,7 @@ def copy_torso(torso: keras.Layer, spec: EnvSpec | ObsSpec) -> keras.Layer:
     """
     copy = _remade(torso)
     if torso.weights:  # also where only some of its layers have them
-        build_torso(copy, spec)
+        build_torso(copy, space)
         # One that is built has an input layer more than one that is not.
         pairs = ([x for x in layers_of(y) if not isinstance(x, _INPUT)] for y in (torso, copy))
         for old, new in zip(*pairs, strict=True):

@@ -11,29 +11,55 @@ import keras
 import tensorflow as tf
 
 from rlzoo.networks.copying import copy_torso, layers_of
+from rlzoo.networks.parts import input_shapes, joined
 from rlzoo.networks.torsos import PatchConv2D, Recurrent, is_recurrent
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import (
+    MASK,
+    Box,
+    Discrete,
+    EnvSpec,
+    Leaf,
+    MultiDiscrete,
+    Space,
+    items,
+    leaves,
+    map_leaves,
+    mask_of,
+    plain,
+    read_space,
+    unmasked,
+)
 
 _OTHER_FLOATS = {"float16", "bfloat16", "float64"}
 
 
-def build_network(spec: EnvSpec, torso: keras.Layer, head: keras.Layer) -> keras.Model:
+def build_network(
+    spec: EnvSpec,
+    torso: keras.Layer,
+    head: keras.Layer,
+    *,
+    masked: bool = True,
+    seed: int | None = None,
+) -> keras.Model:
     """Returns the Keras model obs [B, ...] -> scores [B, A].
 
     For a recurrent torso the model maps [obs, *states] to [scores, *next states].
 
     Args:
-        spec: of the environment; observations come in its dtype.
+        spec: of the environment; observations come nested and in the dtypes of its space.
         torso: any Keras layer, model or RNN cell. A copy of it is taken: it stays as it is.
         head: the layer from features to scores.
+        masked: whether outputs are scores of actions, which are -inf where the observation's mask
+            says that an action is not valid.
+        seed: of convolutions that images among several parts get.
 
     Raises:
         ValueError: the torso cannot be copied, or not be put to work.
     """
     check_precision(torso)
-    torso = copy_torso(torso, spec)
-    obs = keras.Input(spec.obs_shape, dtype=spec.obs_dtype, name="obs")
-    features = Preprocess(spec.num_states, spec.pixels, name="preprocess")(obs)
+    torso = copy_torso(joined(torso, spec.obs, seed), spec.obs)
+    obs = inputs(spec.obs)
+    features = Preprocess(unmasked(spec.obs), name="preprocess")(unmasked(obs))
     states = []
     if is_recurrent(torso):
         _check_cell(torso)
@@ -46,9 +72,24 @@ def build_network(spec: EnvSpec, torso: keras.Layer, head: keras.Layer) -> keras
     if len(features.shape) > 2:
         features = keras.layers.Flatten(name="features")(features)
     scores = head(features)
+    if masked:
+        scores = masked_scores(scores, obs)
     if not states:
         return keras.Model(obs, scores)
     return keras.Model([obs, *states], [scores, *keras.tree.flatten(next_states)])
+
+
+def inputs(space: Space, name: str = "obs") -> Any:
+    """Returns a Keras input for each leaf of a space, nested as it is."""
+    if isinstance(space, dict):
+        return {key: inputs(part, key) for key, part in space.items()}
+    return keras.Input(space.shape, dtype=space.dtype, name=name)
+
+
+def masked_scores(scores: Any, obs: Any) -> Any:
+    """Returns scores [B, A], -inf where the mask in the observations says so, if there is one."""
+    mask = mask_of(obs)
+    return scores if mask is None else MaskScores(name="mask_scores")([scores, mask])
 
 
 def _state_sizes(cell: Any) -> list | tuple:
@@ -104,34 +145,63 @@ def _check_axes(torso: Any, features: Any) -> None:
 
 @keras.saving.register_keras_serializable("rlzoo")
 class Preprocess(keras.Layer):
-    """Casts observations to float32, once: one-hot if Discrete, divided by 255 if pixels.
+    """Casts observations to float32, once: whole numbers one-hot, pixels divided by 255.
+
+    The parts of a nested observation come out flat, by their paths ("camera/front").
 
     Args:
-        num_states: number of Discrete observations, None for Box.
-        pixels: whether uint8 stands for 0..255, which becomes 0..1; else it stays as it is.
+        space: of the observations, without a mask.
     """
 
-    def __init__(self, num_states: int | None = None, pixels: bool = True, **kwargs):
+    def __init__(self, space: Space, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        self.num_states = num_states
-        self.pixels = pixels
+        self.space = space
 
     def call(self, obs):
-        """Returns [B, ...] float32."""
-        if self.num_states is not None:
-            return keras.ops.one_hot(obs, self.num_states)
-        pixels = self.pixels and keras.backend.standardize_dtype(obs.dtype) == "uint8"
-        scale = 1 / 255 if pixels else 1.0
-        return keras.ops.cast(obs, "float32") * scale
+        """Returns [B, ...] float32, or a dict of them."""
+        if isinstance(self.space, dict):
+            pairs = zip(items(self.space), leaves(obs), strict=True)
+            return {path: _as_floats(x, leaf) for (path, leaf), x in pairs}
+        return _as_floats(obs, self.space)
 
     def compute_output_spec(self, obs):
-        """Tells Keras the shape and dtype of the output."""
-        shape = obs.shape if self.num_states is None else (*obs.shape, self.num_states)
-        return keras.KerasTensor(shape, "float32")
+        """Tells Keras the shapes and dtypes of the outputs."""
+        shapes = input_shapes(self.space)
+        if not isinstance(shapes, dict):
+            return keras.KerasTensor((leaves(obs)[0].shape[0], *shapes), "float32")
+        batch = leaves(obs)[0].shape[0]
+        return {path: keras.KerasTensor((batch, *x), "float32") for path, x in shapes.items()}
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras."""
-        return {**super().get_config(), "num_states": self.num_states, "pixels": self.pixels}
+        return {**super().get_config(), "space": plain(self.space)}
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the layer that `get_config` described."""
+        return cls(**{**config, "space": read_space(config["space"])})
+
+
+def _as_floats(x: Any, leaf: Leaf) -> Any:
+    if isinstance(leaf, Discrete):
+        return keras.ops.one_hot(x, leaf.n)
+    if isinstance(leaf, MultiDiscrete):
+        return keras.ops.concatenate(
+            [keras.ops.one_hot(x[..., i], n) for i, n in enumerate(leaf.nvec)], axis=-1
+        )
+    scale = 1 / 255 if isinstance(leaf, Box) and leaf.pixels else 1.0
+    return keras.ops.cast(x, "float32") * scale
+
+
+@keras.saving.register_keras_serializable("rlzoo")
+class MaskScores(keras.Layer):
+    """Scores, -inf where an action is not valid; where none is said to be, all are."""
+
+    def call(self, inputs):
+        """Returns [B, A] of scores and a mask, both [B, A]."""
+        scores, mask = inputs
+        mask = keras.ops.logical_or(mask, ~keras.ops.any(mask, axis=-1, keepdims=True))
+        return keras.ops.where(mask, scores, -math.inf)
 
 
 def changing_rate(network: keras.Model) -> tf.Variable | None:
@@ -158,7 +228,8 @@ def scale_learning_rate(layer: keras.Layer, scale: float | tf.Variable) -> None:
 
 def initial_state(network: keras.Model, num_envs: int) -> tuple[tf.Tensor, ...]:
     """Returns the recurrent state of N environments at an episode's start; () if none."""
-    sizes = [state.shape[-1] for state in network.inputs[1:]]
+    count = len(network.outputs) - 1
+    sizes = [state.shape[-1] for state in network.inputs[len(network.inputs) - count :]]
     return tuple(tf.zeros((num_envs, size)) for size in sizes)
 
 
@@ -184,16 +255,17 @@ def unroll(
 
     Args:
         network: from `build_network`.
-        obs: [T, N, ...].
+        obs: [T, N, ...], nested as its space is.
         state: recurrent state before the first row.
         first: [T, N] bool, where the state is reset.
         learning: [T, N] bool, the valid rows, where the network learns from them: its layers do
             then what they do in training. None if it only acts.
     """
     training = learning is not None
-    rows = tf.reshape(obs, (-1, *obs.shape[2:]))  # [T * N, ...]
+    rows = map_leaves(lambda x: tf.reshape(x, (-1, *x.shape[2:])), obs)  # [T * N, ...]
     if training and network.non_trainable_weights:
-        rows = _without_padding(rows, tf.reshape(learning, [-1]))
+        order = _without_padding(tf.reshape(learning, [-1]))
+        rows = map_leaves(lambda x: tf.gather(x, order), rows)
     if state:
         return _Unrolled(network)(rows, first, *state, training=training)
     scores = network(rows, training=training)
@@ -229,7 +301,8 @@ class _Unrolled(keras.Layer):
         # All steps go through the encoder at once: only the cell needs them one by one.
         layers = self.network.layers
         preprocess, cell, *head = (x for x in layers if not isinstance(x, keras.layers.InputLayer))
-        inputs = preprocess(rows)
+        mask_scores = head.pop() if isinstance(head[-1], MaskScores) else None
+        inputs = preprocess(unmasked(rows))
         if isinstance(cell, Recurrent):
             inputs, cell = cell.encoder(inputs), cell.cell
         inputs = tf.reshape(inputs, (*first.shape, *inputs.shape[1:]))
@@ -242,19 +315,22 @@ class _Unrolled(keras.Layer):
             return scores, tuple(keras.tree.flatten(next_state))
 
         like = tf.zeros((first.shape[1], self.network.outputs[0].shape[-1]))
-        return tf.scan(step, (inputs, first), initializer=(like, state))
+        scores, states = tf.scan(step, (inputs, first), initializer=(like, state))
+        if mask_scores is not None:
+            mask = tf.reshape(rows[MASK], scores.shape)
+            scores = mask_scores([scores, mask])
+        return scores, states
 
 
-def _without_padding(rows: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Returns rows [B, ...] with valid ones, in turn, in the place of those that are not.
+def _without_padding(valid: tf.Tensor) -> tf.Tensor:
+    """Returns which row [B] to take for each: valid ones, in turn, for those that are not.
 
     So batch statistics are those of real observations.
     """
     valid_first = tf.argsort(tf.cast(~valid, tf.int32), stable=True)
     count = tf.maximum(tf.math.count_nonzero(valid, dtype=tf.int32), 1)
     turn = tf.cumsum(tf.cast(~valid, tf.int32), exclusive=True) % count
-    own = tf.range(rows.shape[0])
-    return tf.gather(rows, tf.where(valid, own, tf.gather(valid_first, turn)))
+    return tf.where(valid, tf.range(valid.shape[0]), tf.gather(valid_first, turn))
 
 
 def _reset(state: tuple, first) -> list[tf.Tensor]:

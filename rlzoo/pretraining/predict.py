@@ -16,6 +16,7 @@ from rlzoo.pretraining.run import connect, is_pretraining, named_arrays
 from rlzoo.runs import meta as metas
 from rlzoo.runs.build import assign
 from rlzoo.runs.entry import entry
+from rlzoo.spaces import Box, leaf_of
 from rlzoo.storage import checkpoint
 from rlzoo.storage.files import one_of_seeds, run_path
 
@@ -163,9 +164,9 @@ def _load_classifier(run_dir: Path) -> tuple[keras.Model, list[str], tuple[int, 
             f"mnist` has made.{one_of_seeds(run_dir)}"
         )
     arrays, meta, _ = checkpoint.load(run_dir / "checkpoints", best=True, only=("torso/", "head/"))
-    seen = metas.obs_spec(meta.get("input"), "input")
+    seen = leaf_of(metas.obs_space(meta.get("input"), "input"))
     classes = metas.checked_classes(meta.get("classes"))
-    if not classes or seen.obs_dtype != "uint8" or len(seen.obs_shape) != 2:
+    if not classes or not isinstance(seen, Box) or not seen.pixels or len(seen.shape) != 2:
         raise ValueError(
             f"The run in {run_dir} learned {short(meta.get('task'))}, which tells no images apart. "
             "Expected a run of `rlzoo pretrain mnist`."
@@ -174,4 +175,4 @@ def _load_classifier(run_dir: Path) -> tuple[keras.Model, list[str], tuple[int, 
     head = networks.linear(len(classes), 1.0, None)
     model = connect(seen, torso, head)
     assign(named_arrays(model, torso), arrays)
-    return model, classes, seen.obs_shape
+    return model, classes, seen.shape

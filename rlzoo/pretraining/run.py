@@ -30,9 +30,10 @@ from rlzoo.runs.claim import claim
 from rlzoo.runs.entry import entry
 from rlzoo.runs.session import open_log
 from rlzoo.runs.stop import Interrupted, Stop
+from rlzoo.spaces import Leaf, plain
 from rlzoo.storage import checkpoint, files
 from rlzoo.tasks import TASKS, Problem, Task
-from rlzoo.types import ObsSpec, nearest
+from rlzoo.types import nearest
 
 _SAVING = 0.02  # of the time at most goes into saving, but for the first and the last epoch
 _DATA, _TORSO, _HEAD, _LAYERS, _ORDER = range(5)  # streams of randomness
@@ -234,7 +235,7 @@ def build_model(problem: Problem, torso: keras.Layer, seed: int) -> keras.Model:
 
 
 def connect(
-    obs: ObsSpec,
+    obs: Leaf,
     torso: keras.Layer,
     head: keras.Layer,
     extras: Mapping[str, Any] | None = None,
@@ -251,8 +252,8 @@ def connect(
         augment: changes preprocessed inputs while the model trains.
         per_step: whether a recurrent torso gives the features of every step, or of the last.
     """
-    inputs = {"obs": keras.Input(obs.obs_shape, dtype=obs.obs_dtype, name="obs"), **(extras or {})}
-    features = networks.Preprocess(obs.num_states, obs.pixels, name="preprocess")(inputs["obs"])
+    inputs = {"obs": keras.Input(obs.shape, dtype=obs.dtype, name="obs"), **(extras or {})}
+    features = networks.Preprocess(obs, name="preprocess")(inputs["obs"])
     if augment is not None:
         features = _InTraining(augment, name="augment")(features)
     if networks.is_recurrent(torso):
@@ -265,10 +266,10 @@ def connect(
     return keras.Model(inputs, outputs)
 
 
-def step_spec(problem: Problem, torso: keras.Layer) -> ObsSpec:
+def step_spec(problem: Problem, torso: keras.Layer) -> Leaf:
     """Returns the inputs of the torso itself: one step of a sequence if it is recurrent."""
     if networks.is_recurrent(torso):
-        return problem.obs._replace(obs_shape=problem.obs.obs_shape[1:])
+        return problem.obs._replace(shape=problem.obs.shape[1:])
     return problem.obs
 
 
@@ -311,7 +312,7 @@ def _train(run_dir: Path, config: PretrainConfig, quiet: bool) -> Pretrained:
     problem = config.task.problem(stream(config.seed, _DATA) % 2**31)
     model, torso = compiled_model(config, problem)
     total = config.task.epochs * _batches_in(problem, config.task)
-    found = _newest(run_dir, _trained(model, torso), problem.obs.pixels)
+    found = _newest(run_dir, _trained(model, torso))
     with Stop() as stop, open_log(run_dir, total, quiet, found and found[1:]) as log:
         with files.replacing(run_dir / "config.yaml") as file:
             yaml.safe_dump(_yaml(config.plain()), file, sort_keys=False)
@@ -504,9 +505,9 @@ class _Session:
         meta = {
             "task": self.config.name,
             "config": self.config.plain(),
-            "obs": spec._asdict(),
+            "obs": plain(spec),
             "torso": self.config.task.torso,
-            "input": self.problem.obs._asdict(),
+            "input": plain(self.problem.obs),
             "sequence": self.problem.sequence,
             "classes": self.problem.classes,
             "epoch": epoch,
@@ -573,14 +574,11 @@ def _trained(model: keras.Model, torso: keras.Layer) -> dict[str, Any]:
     }
 
 
-def _newest(
-    run_dir: Path, variables: Mapping[str, Any], pixels: bool
-) -> tuple[Any, dict[str, Any], Path] | None:
+def _newest(run_dir: Path, variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any], Path] | None:
     """Reads the newest good checkpoint, None before the first."""
 
     def template(meta: dict[str, Any]) -> Any:
         metas.read_epochs(meta)
-        metas.check_division(run_dir, meta.get("obs"), pixels)
         return template_of(variables)
 
     folder = run_dir / "checkpoints"

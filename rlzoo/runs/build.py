@@ -17,10 +17,9 @@ from rlzoo.config.values import CALLABLE, fill, short
 from rlzoo.config.wrappers import wrapped
 from rlzoo.envs.making import EnvSource
 from rlzoo.exploration import Exploration, check_log_probs
-from rlzoo.runs import meta as metas
 from rlzoo.runs.transfer import put_to_work
+from rlzoo.spaces import Discrete, EnvSpec, leaves, unmasked
 from rlzoo.storage import checkpoint
-from rlzoo.types import EnvSpec
 
 EVAL, FINAL = 1, 2  # streams of evaluation seeds: to choose the best, to judge it
 _TORSO, _AGENT = 3, 4  # streams of initial weights
@@ -125,14 +124,10 @@ def read_checkpoint(
     """
 
     def fitting(meta: dict[str, Any]) -> Mapping[str, Any]:
-        expected = {"agent": config.agent, "spec": {**spec._asdict()}}
-        expected["spec"]["obs_shape"] = list(spec.obs_shape)
+        expected = {"agent": config.agent, "spec": spec.plain()}
         spec_found = meta.get("spec")
         spec_found = dict(spec_found) if isinstance(spec_found, dict) else {}
         found = {"agent": meta.get("agent"), "spec": spec_found}
-        found["spec"].setdefault("action_box", None)  # older checkpoints know Discrete only
-        metas.check_division(run_dir, spec_found, spec.pixels)
-        found["spec"].setdefault("pixels", spec.pixels)
         if any_limit:  # acting does not depend on the time limit
             expected["spec"].pop("max_episode_steps")
             found["spec"].pop("max_episode_steps", None)
@@ -181,10 +176,11 @@ def _choose_threads(spec: EnvSpec) -> None:
     TensorFlow's own variables, where they are set, decide instead.
     """
     given = {"TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"} & os.environ.keys()
-    if len(spec.obs_shape) >= 2 or given:
+    if given or any(len(leaf.shape) >= 2 for leaf in leaves(spec.obs)):
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = 1 if spec.num_states is not None or cores == 1 else 2  # a table needs one
+    tabular = isinstance(unmasked(spec.obs), Discrete)
+    threads = 1 if tabular or cores == 1 else 2  # a table needs one
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)

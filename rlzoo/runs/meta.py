@@ -1,20 +1,15 @@
 """What a checkpoint says beside its arrays. It is data from a file: all is checked before use."""
 
 import dataclasses
-import math
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
 from rlzoo.config.values import fill, short
+from rlzoo.spaces import Space, read_space
 from rlzoo.storage import checkpoint
-from rlzoo.types import ObsSpec
 
 _MOST = 10**15  # steps, epochs, rows: more than any run will have
-_MOST_OBS = 2**26  # numbers in an observation
 
 Record = TypeVar("Record")
 
@@ -26,7 +21,7 @@ class Progress:
     step: int  # environment steps
     seconds: float  # of training
     best: float | None  # mean return of the best evaluation
-    evaluated: int | None = None  # step of the last evaluation; rlzoo 0.1.0 did not say
+    evaluated: int | None = None  # step of the last evaluation
     solved_at: int | None = None  # the step whose evaluation reached `until_return`
     lifetime_steps: tuple[int, ...] = ()  # the age of environments that change over their life
     means: dict = dataclasses.field(default_factory=dict)  # tag -> (sum, weight), not yet logged
@@ -118,37 +113,12 @@ def read_epochs(meta: Mapping[str, Any]) -> Epochs:
     return read(Epochs, values)
 
 
-def obs_spec(values: Any, where: str) -> ObsSpec:
-    """Returns what a torso's inputs are, from a checkpoint's meta."""
-    if isinstance(values, Mapping):  # an EnvSpec tells more
-        values = {name: values[name] for name in ObsSpec._fields if name in values}
-        values.setdefault("pixels", values.get("obs_dtype") == "uint8")  # rlzoo 0.1.0 took all so
-    spec = read(ObsSpec, values, where)
-    numbers = math.prod(spec.obs_shape) * (spec.num_states or 1)
-    wanted = len(spec.obs_shape) < 16 and all(size > 0 for size in spec.obs_shape)
-    plain = spec.obs_dtype in _OBS_DTYPES
-    if not wanted or not plain or not 0 < numbers <= _MOST_OBS or (spec.num_states or 1) < 1:
-        raise ValueError(
-            f"This checkpoint is not as rlzoo writes it: {where}: expected the shape and dtype of "
-            f"an observation, received {short(tuple(spec))}."
-        )
-    return spec
-
-
-def check_division(run_dir: Path, found: Any, pixels: bool) -> None:
-    """Refuses a run of rlzoo 0.1.0 on bytes that are no pixels: it divided them all by 255.
-
-    Args:
-        run_dir: the folder of the run.
-        found: what its checkpoint says of its observations.
-        pixels: whether they are divided now.
-    """
-    older = isinstance(found, Mapping) and "pixels" not in found
-    if older and found.get("obs_dtype") == "uint8" and not pixels:
-        raise ValueError(
-            f"The run in {run_dir} saw every uint8 observation divided by 255, as an older "
-            "version did. Now that is done only where the space's high is 255: train it anew."
-        )
+def obs_space(values: Any, where: str) -> Space:
+    """Returns the space of a torso's inputs, from a checkpoint's meta."""
+    try:
+        return read_space(values)
+    except ValueError as error:
+        raise ValueError(f"This checkpoint is not as rlzoo writes it: {where}: {error}") from None
 
 
 def checked_torso(choice: Any) -> dict[str, Any]:
@@ -175,9 +145,6 @@ def warn_of_other_versions(written: Mapping[str, str]) -> None:
             "differ from what it would have been.",
             stacklevel=2,
         )
-
-
-_OBS_DTYPES = {np.dtype(code).name for code in "?bBhHiIlLefd"}
 
 
 def _pair(name: str, value: Any) -> dict[str, Any]:

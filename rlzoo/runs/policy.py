@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent
 from rlzoo.config.resolve import RunConfig, load_run
-from rlzoo.config.values import typed
+from rlzoo.config.values import short, typed
 from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
-from rlzoo.envs.slot import env_action
+from rlzoo.envs.slot import Probe, env_action
+from rlzoo.envs.spaces import name_of, parts_of
 from rlzoo.exploration import Exploration
 from rlzoo.loops import evaluate as evaluation
 from rlzoo.loops.compiled import Compiled, compile_act, initial_state
@@ -32,9 +33,9 @@ from rlzoo.runs.build import (
     template_of,
 )
 from rlzoo.runs.entry import check_process, entry
+from rlzoo.spaces import BARE, MASK, Box, Discrete, EnvSpec, describe, leaves, map_leaves, unmasked
 from rlzoo.storage import checkpoint
 from rlzoo.storage.files import run_path
-from rlzoo.types import EnvSpec
 
 
 class Policy:
@@ -48,15 +49,16 @@ class Policy:
     def __init__(
         self,
         agent: Agent,
-        action_space: Any,
-        first_obs: int,
+        env: Probe,
         eval_mode: evaluation.Mode = "greedy",
     ):
         self.agent = agent
         self.network = agent.network
         self.spec: EnvSpec = agent.spec
-        self._env_action = env_action(action_space)
-        self._first_obs = first_obs
+        self._env_action = env_action(env.action_space)
+        self._obs_space = env.obs_space
+        self._beside = env.masked
+        self._bare = env.bare_obs
         self._actor, self._draws = evaluation.actor(agent, eval_mode)
         self._act: dict[int, Compiled] = {}
         self._acts = 0  # how often it has acted
@@ -64,13 +66,11 @@ class Policy:
 
     def __repr__(self) -> str:
         """Returns who acts, on what observations, with which actions."""
-        spec = self.spec
-        seen = f"{spec.obs_dtype} {list(spec.obs_shape)}"
-        if spec.num_states is not None:
-            seen = f"one of {spec.num_states:,}"
-        actions = f"{spec.num_actions} actions"
-        if spec.action_box:
-            actions = f"actions {spec.action_dtype} {list(spec.action_shape)}"
+        obs, action = unmasked(self.spec.obs), self.spec.action
+        seen = f"{obs.dtype} {list(obs.shape)}" if isinstance(obs, Box) else describe(obs)
+        actions = f"actions {action.dtype} {list(action.shape)}"
+        if isinstance(action, Discrete):
+            actions = f"{action.n} actions"
         return f"<Policy of {type(self.agent).__name__}: observations {seen}, {actions}>"
 
     def reset(self) -> None:
@@ -78,12 +78,14 @@ class Policy:
         self._count = 0  # size of the batch that is remembered
         self._tensors: list[tf.Tensor] = []
 
-    def predict(self, obs: Any) -> Any:
+    def predict(self, obs: Any, action_mask: Any = None) -> Any:
         """Returns what to do, as the environment counts actions.
 
         Args:
             obs: one observation as the environment gives it, or a batch [B, ...]. A recurrent
                 network remembers from call to call; another batch size starts anew.
+            action_mask: which actions are valid, [A] or [B, A], where the environment tells it
+                beside the observation, as in `info["action_mask"]`. By default all.
 
         Returns:
             An int for one observation, else [B] int64; an array if the actions are a Box.
@@ -92,15 +94,20 @@ class Policy:
             ValueError: an observation of another shape.
         """
         check_process()
-        obs = np.asarray(obs)
-        shape = self.spec.obs_shape
-        if obs.shape[obs.ndim - len(shape) :] != shape or obs.ndim - len(shape) > 1:
+        rows = _rows(obs, self._bare, self._obs_space)
+        batched = {axes for _, axes in leaves(rows)}
+        batch = map_leaves(lambda row: row[0] if row[1] else row[0][None], rows)
+        counts = {len(x) for x in leaves(batch)}
+        if len(batched) > 1 or len(counts) > 1:
             raise ValueError(
-                f"Expected one observation of shape {shape} or a batch of them, received shape "
-                f"{obs.shape}."
+                "Expected all parts of one observation, or of a batch of them, received "
+                f"{sorted(counts)} of the parts."
             )
-        batch = (obs[None] if obs.ndim == len(shape) else obs) - self._first_obs
-        count = len(batch)
+        [count], [one] = counts, [not axes for axes in batched]
+        if self._beside:
+            given = True if action_mask is None else action_mask
+            mask = np.broadcast_to(np.asarray(given, bool), (count, self.spec.num_actions))
+            batch = {**(batch if isinstance(batch, dict) else {BARE: batch}), MASK: mask}
         if count not in self._act:
             self._act[count] = compile_act(self._actor, count, 0, explore=self._draws)
         first = tf.fill([count], count != self._count)
@@ -110,13 +117,44 @@ class Policy:
             acts = tf.constant(self._acts, tf.int64)  # another draw in each episode
             self._tensors = tf.nest.flatten(state._replace(acts=acts))
         self._acts += 1
-        batch = tf.constant(batch.astype(self.spec.obs_dtype))
-        action, _, *self._tensors = self._act[count](*self._tensors, batch, first)
-        action = action.numpy()
-        action = self._env_action(action if self.spec.action_box else action.astype(np.int64))
-        if obs.ndim > len(shape):
+        pairs = zip(leaves(self.spec.obs), leaves(batch), strict=True)
+        tensors = [tf.constant(x.astype(leaf.dtype)) for leaf, x in pairs]
+        action, _, *self._tensors = self._act[count](*self._tensors, *tensors, first)
+        discrete = isinstance(self.spec.action, Discrete)
+        action = self._env_action(action.numpy().astype(np.int64 if discrete else np.float32))
+        if not one:
             return action
-        return action[0] if self.spec.action_box else int(action[0])
+        return int(action[0]) if discrete else action[0]
+
+
+def _rows(obs: Any, space: Any, original: Any, name: str = "observation") -> Any:
+    """Returns the array of each part of an observation, or of a batch, counted from 0.
+
+    With it, how many axes it has beyond those of one observation.
+    """
+    if isinstance(space, dict):
+        parts = parts_of(original)
+        missing = [key for key, _ in parts if not _has(obs, key)]
+        if missing:
+            raise ValueError(
+                f"Expected {name} with the parts {[k for k, _ in parts]}, received {short(obs)}."
+            )
+        return {
+            name_of(key): _rows(obs[key], space[name_of(key)], part, f"{name}[{key!r}]")
+            for key, part in parts
+        }
+    rows, shape = np.asarray(obs), space.shape
+    beyond = rows.ndim - len(shape)
+    if beyond not in (0, 1) or rows.shape[beyond:] != shape:
+        raise ValueError(
+            f"Expected one {name} of shape {shape} or a batch of them, received shape {rows.shape}."
+        )
+    first = getattr(original, "start", 0)
+    return (rows - first if np.any(first) else rows), beyond
+
+
+def _has(obs: Any, key: Any) -> bool:
+    return key in obs if isinstance(obs, dict) else isinstance(obs, tuple | list) and len(obs) > key
 
 
 @entry()
@@ -143,8 +181,7 @@ def load(
     """
     source = Source.of(env, torso, exploration, wrappers)
     agent, config, envs, _ = _load(run_path(run_dir), source, last=last, eval_mode=eval_mode)
-    first_obs = int(getattr(envs.obs_space, "start", 0))
-    return Policy(agent, envs.action_space, first_obs, config.eval_mode)
+    return Policy(agent, envs.probe, config.eval_mode)
 
 
 @entry()
@@ -217,7 +254,7 @@ def record(
     where = environment(config, source)
     settings = config.env_settings
     return film.record(
-        agent, where, settings, envs.name, Path(path), chosen, config.eval_mode, lifetime_steps
+        agent, where, settings, envs.probe, Path(path), chosen, config.eval_mode, lifetime_steps
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from rlzoo.agents import Agent
 from rlzoo.envs import make_env, make_envs
 from rlzoo.envs.making import EnvSource
+from rlzoo.envs.slot import Probe
 from rlzoo.loops.evaluate import Evaluation, Evaluator, Mode
 
 _FPS = 30  # where an environment does not say
@@ -44,7 +45,7 @@ def record(
     agent: Agent,
     env: EnvSource,
     env_settings: dict[str, Any],
-    name: str,
+    probe: Probe,
     path: Path,
     seed: int,
     mode: Mode = "greedy",
@@ -56,7 +57,7 @@ def record(
         agent: who acts.
         env: an id or a callable.
         env_settings: keyword arguments of `make_env`.
-        name: of the environment, for messages.
+        probe: what others of these environments told.
         path: of the file.
         seed: of the episode.
         mode: how to act, as for `Evaluator`.
@@ -69,6 +70,7 @@ def record(
 
     if path.suffix not in (".gif", ".mp4"):
         raise ValueError(f"Expected a file that ends in .gif or .mp4, received {path}.")
+    name = probe.name
     cannot_draw = (
         f"{name} cannot be recorded: it does not draw. An environment that does takes render_mode, "
         'has metadata = {"render_modes": ["rgb_array"]} and returns a picture from render().'
@@ -92,7 +94,9 @@ def record(
         return _Camera(made, frames)
 
     with _no_screen():
-        envs = make_envs(filmed, 1, 0, env_kwargs=env_settings["env_kwargs"], check=False)
+        envs = make_envs(
+            filmed, 1, 0, env_kwargs=env_settings["env_kwargs"], check=False, probe=probe
+        )
         with contextlib.closing(envs):
             result = Evaluator(agent, envs, 1, mode).run(seed, lifetime_steps)
     frames = [_picture(name, frame) for frame in frames]

@@ -307,7 +307,7 @@ class Session:
     def _write_checkpoint(self, arrays: dict, state: dict, best: bool) -> None:
         meta = {
             "agent": self.config.agent,
-            "spec": self.agent.spec._asdict(),
+            "spec": self.agent.spec.plain(),
             "config": dataclasses.asdict(self.config),
             "loop": {
                 **state,

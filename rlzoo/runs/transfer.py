@@ -11,15 +11,15 @@ from rlzoo import networks
 from rlzoo.config.resolve import Transfer, make_torso, torso_of
 from rlzoo.runs import meta as metas
 from rlzoo.runs.entry import entry
+from rlzoo.spaces import EnvSpec, Space, describe
 from rlzoo.storage import checkpoint
 from rlzoo.storage.files import run_path
-from rlzoo.types import EnvSpec, ObsSpec
 
 
 class SavedTorso(NamedTuple):
     """A torso as a run has left it."""
 
-    obs: ObsSpec  # its inputs; one step of them if it is recurrent
+    obs: Space  # its inputs; one step of them if it is recurrent
     choice: dict[str, Any]  # {"name": in TORSOS, **parameters}
     arrays: list[np.ndarray]  # its weights
 
@@ -37,7 +37,7 @@ def load_torso(run_dir: str | Path) -> keras.Layer:
         `rlzoo.train("dqn", env, torso=rlzoo.load_torso(run))`.
     """
     saved = read_torso(run_dir)
-    torso = make_torso(saved.choice)
+    torso = networks.joined(make_torso(saved.choice), saved.obs)
     networks.build_torso(torso, saved.obs)
     torso.set_weights(saved.arrays)
     return torso
@@ -54,10 +54,12 @@ def read_torso(run_dir: str | Path) -> SavedTorso:
     folder = run_dir / "checkpoints"
     arrays, meta, _ = checkpoint.load(folder, best=True, only=("torso/", "network/"))
     if "agent" in meta:
-        obs = metas.obs_spec(meta.get("spec"), "spec")
+        spec: Any = meta.get("spec")
+        obs = metas.obs_space(spec.get("obs") if isinstance(spec, dict) else spec, "spec.obs")
     else:
-        obs = metas.obs_spec(meta.get("obs"), "obs")
+        obs = metas.obs_space(meta.get("obs"), "obs")
     torso = make_torso(choice)
+    torso = networks.joined(torso, obs)
     networks.build_torso(torso, obs)
     prefix = "network" if "agent" in meta else "torso"  # a network's torso comes before its head
     weights = set(map(id, torso.weights))  # a recurrent cell has variables besides
@@ -81,15 +83,17 @@ def put_to_work(torso: keras.Layer, transfer: Transfer, spec: EnvSpec, load: boo
         ValueError: what the run's torso reads is not what the environment shows.
     """
     saved = read_torso(transfer.run) if load else None
-    if saved and _inputs(saved.obs) != _inputs(spec):  # before layers refuse it, each in its way
+    if saved and describe(saved.obs) != describe(
+        spec.obs
+    ):  # before layers refuse it, each in its way
         raise ValueError(
-            f"The torso in {transfer.run} does not fit: it reads {_inputs(saved.obs)}, and this "
-            f"environment shows {_inputs(spec)}. Take an environment that shows the same, or leave "
-            "--torso-from out."
+            f"The torso in {transfer.run} does not fit: it reads {describe(saved.obs)}, and this "
+            f"environment shows {describe(spec.obs)}. Take an environment that shows the same, or "
+            "leave --torso-from out."
         )
-    torso = networks.copy_torso(torso, spec)
+    torso = networks.copy_torso(networks.joined(torso, spec.obs), spec.obs)
     part: Any = torso.encoder if transfer.part == "encoder" else torso  # pyright: ignore
-    networks.build_torso(torso, spec)
+    networks.build_torso(torso, spec.obs)
     if saved:
         shapes = [tuple(weight.shape) for weight in part.weights]
         if shapes != [array.shape for array in saved.arrays]:
@@ -104,11 +108,3 @@ def put_to_work(torso: keras.Layer, transfer: Transfer, spec: EnvSpec, load: boo
     scale = tf.Variable(0.0, name="torso_lr_scale") if waits else transfer.lr_scale
     networks.scale_learning_rate(part, scale)
     return torso
-
-
-def _inputs(spec: ObsSpec | EnvSpec) -> str:
-    """Returns what a torso reads, in words; equal for what it cannot tell apart."""
-    if spec.num_states is not None:
-        return f"Discrete({spec.num_states}){list(spec.obs_shape) or ''}"
-    kind = "pixels" if spec.pixels else "numbers"
-    return f"{kind} {list(spec.obs_shape)}"

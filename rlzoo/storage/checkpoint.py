@@ -35,7 +35,7 @@ __all__ = ["checkpoints", "describe_mismatch", "load", "lock", "save", "step_of"
 
 Template = Mapping[str, tuple[Sequence[int], Any]]  # name -> (shape, dtype)
 
-FORMAT = 1
+FORMAT = 2
 ANY_NUMBER = ("state/", "loop/")  # only under these names may NaN or infinity mean something
 
 _MANIFEST = "manifest.json"
@@ -405,7 +405,7 @@ def _parse_manifest(raw: bytes, step: int) -> tuple[dict[str, Any], list[_Entry]
     if manifest["format"] != FORMAT:
         raise ValueError(
             f"checkpoint format: expected {FORMAT}, found {manifest['format']} (written by rlzoo "
-            f"{_short(manifest.get('versions'))}). Use the version of rlzoo that wrote it."
+            f"{_short(manifest.get('versions'))}). Use that version of rlzoo, or train anew."
         )
     if manifest.keys() != _FIELDS:
         _refuse(f"{_MANIFEST}: fields {_short(sorted(manifest))}, expected {sorted(_FIELDS)}")

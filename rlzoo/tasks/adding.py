@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from rlzoo import networks
+from rlzoo.spaces import Box
 from rlzoo.tasks.base import COUNT, Problem, check_ranges, split
-from rlzoo.types import ObsSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Adding:
         sums = obs[np.arange(n), places, 0].sum(0)[:, None]  # [n, 1]
         train, validation, test = split({"obs": obs}, sums, self.examples, other, other)
         return Problem(
-            obs=ObsSpec(obs.shape[1:], "float32", None),
+            obs=Box(obs.shape[1:]),
             train=train,
             validation=validation,
             test=test,

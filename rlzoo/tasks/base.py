@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import keras
 import numpy as np
 
-from rlzoo.types import ObsSpec
+from rlzoo.spaces import Leaf
 
 COUNT = (1, math.inf)  # ranges of settings
 POSITIVE = (1e-12, math.inf)
@@ -23,7 +23,7 @@ class Examples(NamedTuple):
 class Problem(NamedTuple):
     """A task's data, and what turns a torso's features into its answer."""
 
-    obs: ObsSpec  # of one whole input, a sequence if it is one
+    obs: Leaf  # of one whole input, a sequence if it is one
     train: Examples
     validation: Examples  # chooses the best epoch
     test: Examples  # takes part in nothing; a second one, no part of the first

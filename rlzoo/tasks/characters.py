@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from rlzoo import data, networks
+from rlzoo.spaces import Discrete
 from rlzoo.tasks.base import COUNT, Examples, Problem, check_ranges, chronological, windows
-from rlzoo.types import ObsSpec
 
 _MOST = 256  # characters with a number of their own
 UNKNOWN = "unknown"  # the name of all others together, the last number
@@ -55,7 +55,7 @@ class Characters:
         train, validation, test = (Examples({"obs": n[:, :-1]}, n[:, 1:]) for n in numbers)
         classes = (*map(chr, known), UNKNOWN)
         return Problem(
-            obs=ObsSpec((self.length,), "int64", len(classes)),
+            obs=Discrete(len(classes), (self.length,)),
             train=train,
             validation=validation,
             test=test,

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from rlzoo import data, networks
+from rlzoo.spaces import Box
 from rlzoo.tasks.base import COUNT, Examples, Problem, check_ranges, chronological, windows
-from rlzoo.types import ObsSpec
 
 _FARTHEST = 1e15  # its square is no trouble to float32
 
@@ -63,7 +63,7 @@ class Forecast:
             cut = windows(part, self.length + self.horizon, 1, self.examples)
             parts.append(Examples({"obs": cut[:, : self.length, None]}, cut[:, -1:]))
         return Problem(
-            obs=ObsSpec((self.length, 1), "float32", None),
+            obs=Box((self.length, 1)),
             train=parts[0],
             validation=parts[1],
             test=parts[2],

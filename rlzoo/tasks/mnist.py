@@ -7,8 +7,8 @@ import numpy as np
 
 from rlzoo import networks
 from rlzoo.data.images import Images, download_digits, embedded_digits, load_digits
+from rlzoo.spaces import Box
 from rlzoo.tasks.base import Examples, Problem, check_ranges
-from rlzoo.types import ObsSpec
 
 _CLASSES = tuple("0123456789")
 _VALIDATION = 10  # every tenth image of a class validates
@@ -56,7 +56,7 @@ class MNIST:
                 f"{len(given.labels)} none are left to learn from. Give more."
             )
         return Problem(
-            obs=ObsSpec((28, 28), "uint8", None, pixels=True),
+            obs=Box((28, 28), "uint8", 0, 255),
             train=_examples(given, ~validates),
             validation=_examples(given, validates),
             test=Examples({"obs": test.images}, test.labels),

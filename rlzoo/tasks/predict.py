@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from rlzoo import networks
+from rlzoo.spaces import Discrete, leaf_of
 from rlzoo.tasks.base import Examples, Problem, check_ranges, split
 from rlzoo.tasks.transitions import gather, standardized
-from rlzoo.types import ObsSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Predict:
         tenth = self.steps // 10
         sizes = (self.steps - 2 * tenth, tenth, tenth)
         obs, next_obs = np.asarray(transitions.obs), np.asarray(transitions.next_obs)
-        discrete = spec.num_states is not None
+        space = leaf_of(spec.obs)
+        discrete = isinstance(space, Discrete)
         if discrete:
             targets = next_obs
         else:
@@ -45,16 +46,16 @@ class Predict:
             targets = standardized(change, change[: sizes[0]])
         inputs = {"obs": obs, "action": np.asarray(transitions.action)}
         train, validation, test = split(inputs, targets, *sizes)
-        units = spec.num_states or targets.shape[1]
+        units = space.n if isinstance(space, Discrete) else targets.shape[1]
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         return Problem(
-            obs=ObsSpec(spec.obs_shape, spec.obs_dtype, spec.num_states, spec.pixels),
+            obs=space,
             train=train,
             validation=validation,
             test=test,
             head=lambda seed: (
                 ActionHead(spec.num_actions, units, seed=seed)
-                if spec.action_box is None
+                if isinstance(spec.action, Discrete)
                 else BoxActionHead(units, seed=seed)
             ),
             loss=cross_entropy if discrete else keras.losses.MeanSquaredError(),

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from rlzoo import networks
+from rlzoo.spaces import Box
 from rlzoo.tasks.base import COUNT, Problem, check_ranges, split
-from rlzoo.types import ObsSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Recall:
         obs[:, -1, -1] += 1.0
         train, validation, test = split({"obs": obs}, symbols, self.examples, other, other)
         return Problem(
-            obs=ObsSpec(obs.shape[1:], "float32", None),
+            obs=Box(obs.shape[1:]),
             train=train,
             validation=validation,
             test=test,

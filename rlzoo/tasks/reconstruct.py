@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from rlzoo import networks
+from rlzoo.spaces import Discrete, leaf_of
 from rlzoo.tasks.base import Problem, check_ranges, split
 from rlzoo.tasks.transitions import gather, standardized
-from rlzoo.types import ObsSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +37,14 @@ class Reconstruct:
         sizes = (self.steps - 2 * tenth, tenth, tenth)
         obs = np.asarray(transitions.obs)
         like = obs[: sizes[0]]
-        discrete = spec.num_states is not None
+        space = leaf_of(spec.obs)
+        discrete = isinstance(space, Discrete)
         targets = obs if discrete else standardized(obs, like)
         train, validation, test = split({"obs": obs}, targets, *sizes)
-        units = spec.num_states or targets.shape[1]
+        units = space.n if isinstance(space, Discrete) else targets.shape[1]
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         return Problem(
-            obs=ObsSpec(spec.obs_shape, spec.obs_dtype, spec.num_states, spec.pixels),
+            obs=space,
             train=train,
             validation=validation,
             test=test,

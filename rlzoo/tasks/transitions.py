@@ -1,12 +1,14 @@
 """Steps in an environment, gathered as examples for supervised tasks."""
 
 import math
+from typing import Any
 
 import numpy as np
 import psutil
 
 from rlzoo.envs import make_envs
-from rlzoo.types import EnvSpec, Transitions
+from rlzoo.spaces import Discrete, EnvSpec, Leaf, leaf_of, mask_of, unmasked
+from rlzoo.types import Transitions
 
 _NUM_ENVS = 8
 
@@ -31,14 +33,15 @@ def gather(env: str, num_steps: int, seed: int) -> tuple[EnvSpec, Transitions]:
     rng = np.random.default_rng(seed)
     envs = make_envs(env, _NUM_ENVS, seed)
     try:
-        _check_memory(envs.spec, num_steps)
+        _check_memory(leaf_of(envs.spec.obs), num_steps)
         rows = []
         obs = envs.reset()
         for _ in range(-(-num_steps // _NUM_ENVS)):
-            action = _random_actions(envs.spec, rng)
+            action = _random_actions(envs.spec, mask_of(obs), rng)
             step = envs.step(action)
             discount = 1.0 - step.terminated.astype(np.float32)
-            rows.append(Transitions(obs, action, step.reward, discount, step.final_obs))
+            seen, seen_next = unmasked(obs), unmasked(step.final_obs)
+            rows.append(Transitions(seen, action, step.reward, discount, seen_next))
             obs = step.obs
     finally:
         envs.close()
@@ -46,9 +49,9 @@ def gather(env: str, num_steps: int, seed: int) -> tuple[EnvSpec, Transitions]:
     return envs.spec, Transitions(*fields)
 
 
-def _check_memory(spec: EnvSpec, num_steps: int) -> None:
+def _check_memory(obs: Leaf, num_steps: int) -> None:
     """Refuses more steps than fit: observations twice, targets in float64 as they are made."""
-    each = math.prod(spec.obs_shape) * (4 * np.dtype(spec.obs_dtype).itemsize + 40)  # bytes
+    each = math.prod(obs.shape) * (4 * np.dtype(obs.dtype).itemsize + 40)  # bytes
     free = psutil.virtual_memory().available
     if num_steps * each > 0.8 * free:
         raise ValueError(
@@ -58,11 +61,14 @@ def _check_memory(spec: EnvSpec, num_steps: int) -> None:
         )
 
 
-def _random_actions(spec: EnvSpec, rng: np.random.Generator) -> np.ndarray:
+def _random_actions(spec: EnvSpec, mask: Any, rng: np.random.Generator) -> np.ndarray:
     """Returns evenly drawn actions, [N] int32 or, within their bounds, [N, ...] float32."""
-    if spec.action_box is None:
+    if mask is not None:
+        weights = rng.random(mask.shape) * (mask | ~mask.any(axis=-1, keepdims=True))
+        return weights.argmax(axis=-1).astype(np.int32)
+    if isinstance(spec.action, Discrete):
         return rng.integers(spec.num_actions, size=_NUM_ENVS, dtype=np.int32)
-    low, high = np.array(spec.action_box.low), np.array(spec.action_box.high)
+    low, high = np.array(spec.action.low), np.array(spec.action.high)
     return rng.uniform(low, high, (_NUM_ENVS, *low.shape)).astype(np.float32)
 
 

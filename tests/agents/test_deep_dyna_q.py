@@ -11,7 +11,8 @@ from rlzoo.agents.deep_dyna_q import DeepDynaQConfig, q_loss
 from rlzoo.exploration import EpsilonGreedy
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
-from rlzoo.types import EnvSpec, Transitions
+from rlzoo.spaces import Box, Discrete, EnvSpec
+from rlzoo.types import Transitions
 from tests.helpers import (
     BOX,
     agent_chunk,
@@ -28,7 +29,7 @@ SEED = rng.from_int(0)
 @pytest.mark.parametrize("double_q", [False, True], ids=["single", "double"])
 def test_loss_by_hand(double_q):
     """Linear networks without bias on one-hot observations are tables."""
-    spec = EnvSpec((2,), "float32", None, 3, None)
+    spec = EnvSpec(Box((2,)), Discrete(3), None)
     network, target = (
         networks.build_network(spec, keras.layers.Identity(), networks.q_values(3)) for _ in "12"
     )

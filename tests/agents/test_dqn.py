@@ -12,7 +12,8 @@ from rlzoo.exploration import EpsilonGreedy
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
-from rlzoo.types import EnvSpec, Sequences, Transitions
+from rlzoo.spaces import Discrete, EnvSpec
+from rlzoo.types import Sequences, Transitions
 from tests.helpers import (
     BOX,
     agent_chunk,
@@ -28,7 +29,7 @@ from tests.helpers import (
 SEED = rng.from_int(0)
 
 # Two states, three actions: the online and the target network as tables.
-STATES = EnvSpec((), "int64", 2, 3, None)
+STATES = EnvSpec(Discrete(2), Discrete(3), None)
 Q = np.float32([[1.0, 2.0, 3.0], [4.0, 6.0, 5.0]])
 TARGET_Q = np.float32([[10.0, 20.0, 30.0], [70.0, 50.0, 60.0]])
 BATCH = Transitions(

@@ -16,7 +16,8 @@ from rlzoo.envs import make_envs
 from rlzoo.exploration import EpsilonSoftmax, Softmax
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
-from rlzoo.types import Chunk, EnvSpec
+from rlzoo.spaces import Discrete, EnvSpec
+from rlzoo.types import Chunk
 from tests.helpers import (
     BOX,
     agent_chunk,
@@ -81,7 +82,7 @@ def test_the_correction_is_a_weight_without_a_gradient():
 
 # The gradient: a fork and a short way on, with every number known.
 
-FORK = EnvSpec((), "int64", 2, 2, 2)
+FORK = EnvSpec(Discrete(2), Discrete(2), 2)
 
 
 class Fork(gymnasium.Env):

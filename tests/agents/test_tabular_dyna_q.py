@@ -24,7 +24,7 @@ from tests.helpers import (
 )
 
 SEED = rng.from_int(0)
-STATES, ACTIONS = DISCRETE.num_states, DISCRETE.num_actions
+STATES, ACTIONS = DISCRETE.obs.n, DISCRETE.num_actions
 
 
 class Book:
@@ -94,11 +94,15 @@ def test_it_is_the_books_algorithm(planning_steps, num_envs, gaps):
 
 def test_a_backup_by_hand():
     q = tf.constant([0.0, 1.0, 5.0, 2.0])  # of 2 observations and actions
-    value, error = q_backup(q, 2, 1, 2.0, 0.9, 1, 0.5)  # 2 + 0.9 * 5 = 6.5, half the way from 1
+    every = tf.ones((2, 2), tf.bool)
+    value, error = q_backup(q, every, 1, 2.0, 0.9, 1, 0.5)  # 2 + 0.9 * 5 = 6.5, halved from 1
     assert (float(value), float(error)) == (pytest.approx(3.75), pytest.approx(5.5))
-    value, _ = q_backup(q, 2, 1, 2.0, 0.0, 1, 0.5)  # terminated
+    value, _ = q_backup(q, every, 1, 2.0, 0.0, 1, 0.5)  # terminated
     assert float(value) == pytest.approx(1.5)
     np.testing.assert_array_equal(write(q, 1, value), [0.0, 1.5, 5.0, 2.0])
+    second = tf.constant([[True, True], [False, True]])
+    value, _ = q_backup(q, second, 1, 2.0, 0.9, 1, 0.5)  # 2 + 0.9 * 2 = 3.8: 5 is not to be had
+    assert float(value) == pytest.approx(2.4)
 
 
 def one_step(obs, action, reward, next_obs, valid=True):

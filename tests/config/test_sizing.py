@@ -4,11 +4,11 @@ import pytest
 
 from rlzoo.config.sizing import default_capacity, default_torso
 from rlzoo.replay import Replay
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import Box, Discrete, EnvSpec
 
 
 def images(*shape, **changes):
-    return EnvSpec(shape, "uint8", None, 3, None, pixels=True)._replace(**changes)
+    return EnvSpec(Box(shape, "uint8", 0, 255)._replace(**changes), Discrete(3), None)
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ def images(*shape, **changes):
         (images(5, 5, 3), {"name": "conv", "variant": "small"}),
         (images(4, 4, 3), {"name": "dense"}),
         (images(128), {"name": "dense"}),
-        (images(7, 7, 3, pixels=False), {"name": "dense"}),
-        (images(84, 84, 4, obs_dtype="float32", pixels=False), {"name": "dense"}),
+        (images(7, 7, 3, high=1), {"name": "dense"}),
+        (images(84, 84, 4, dtype="float32"), {"name": "dense"}),
     ],
 )
 def test_images_get_convolutions_that_fit_them(spec, torso):

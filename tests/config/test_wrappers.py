@@ -73,7 +73,7 @@ def test_a_run_trains_evaluates_resumes_and_loads_with_gymnasiums_own(tmp_path):
     run = train(tmp_path / "run", [STACK, "{name: FlattenObservation}"])
     assert run.config.wrappers == (STACK, {"name": "FlattenObservation"})
     assert run.config.loop == "host" and load_run(run.dir) == run.config
-    assert run.agent.spec.obs_shape == (8,)
+    assert run.agent.spec.obs.shape == (8,)
     assert rlzoo.load(run.dir).predict(np.zeros(8)) in (0, 1)
     assert run.evaluate(20).returns == rlzoo.evaluate(run.dir).returns
 
@@ -121,7 +121,7 @@ def test_atari_by_the_recipe():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         envs = make_envs(recipe, 1, 0, env_kwargs={"frameskip": 1})
-    assert envs.spec.obs_shape == (4, 84, 84) and envs.spec.pixels
+    assert envs.spec.obs.shape == (4, 84, 84) and envs.spec.obs.pixels
     envs.close()
 
 

@@ -21,11 +21,13 @@ from rlzoo.exploration import EXPLORATIONS
 from rlzoo.loops.host import HostLoop
 from rlzoo.networks import TORSOS
 from rlzoo.ops import rng
+from rlzoo.spaces import Box, mask_of
 from tests.env_doubles import ChainEnv
 from tests.helpers import (
     BOX,
     DISCRETE,
     IMAGE,
+    PARTS,
     agent_chunk,
     arrays,
     assign,
@@ -33,14 +35,16 @@ from tests.helpers import (
     graph,
     make_agent,
     random_obs,
+    tensors,
     xla,
 )
 
 KINDS = {
     "float32": BOX,
-    "float64": BOX._replace(obs_dtype="float64"),
+    "float64": BOX._replace(obs=Box((3,), "float64")),
     "image": IMAGE,
     "discrete": DISCRETE,
+    "parts": PARTS,
 }
 PREFIXES = ("exploration/", "loss/", "value/", "grad/", "model/")
 NUM_ENVS, NUM_UPDATES = 2, 5
@@ -113,7 +117,7 @@ def test_act_compiles_once_and_chooses_what_there_is(learner):
     variables = arrays(agent.variables())
     random = np.random.default_rng(0)
     for number in range(5):
-        obs = tf.constant(random_obs(learner.spec, (50,), random))
+        obs = tensors(random_obs(learner.spec, (50,), random))
         first = tf.constant(random.random(50) < 0.5)
         seed = rng.from_int(number)
         action, log_prob, new_state = act(state, obs, first, seed)
@@ -125,6 +129,9 @@ def test_act_compiles_once_and_chooses_what_there_is(learner):
         assert np.max(log_prob) <= 1e-6
         greedy, _, _ = agent.act(state, obs, first, seed, False)
         assert set(greedy.numpy()) <= set(range(learner.spec.num_actions))
+        if (mask := mask_of(obs)) is not None:
+            for chosen in (action, greedy):
+                assert tf.gather(mask, chosen, batch_dims=1).numpy().all(), "all are valid"
         state = new_state
     assert traces == ["act"]
     for name, value in arrays(agent.variables()).items():
@@ -134,9 +141,9 @@ def test_act_compiles_once_and_chooses_what_there_is(learner):
 def test_an_agent_that_says_so_acts_by_the_scores_of_its_network(learner):
     """`acts_by_scores` allows a loop to choose by itself: it must be the same choice."""
     agent, state = learner.agent, learner.agent.init(50)
-    if not getattr(agent, "acts_by_scores", False) or len(agent.network.inputs) > 1:
+    if not getattr(agent, "acts_by_scores", False) or len(agent.network.outputs) > 1:
         return
-    obs = tf.constant(random_obs(learner.spec, (50,), np.random.default_rng(0)))
+    obs = tensors(random_obs(learner.spec, (50,), np.random.default_rng(0)))
     seed = rng.from_int(5)
     found = agent.act(state, obs, tf.fill([50], False), seed, True)[:2]
     scores, strategy = agent.network(obs), agent.exploration

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import rlzoo
+from rlzoo.spaces import Discrete
 from rlzoo.tasks import TASKS
 
 # Settings that keep a task small; each takes those that it knows.
@@ -84,15 +85,15 @@ def test_its_data_are_what_it_says(problem):
     spec = problem.obs
     for inputs, targets in (problem.train, problem.validation, problem.test):
         obs = inputs["obs"]
-        assert obs.shape[1:] == spec.obs_shape
-        assert obs.dtype == spec.obs_dtype
+        assert obs.shape[1:] == spec.shape
+        assert obs.dtype == spec.dtype
         assert {len(x) for x in inputs.values()} == {len(targets)}
         assert len(targets) > 0
-        if spec.num_states is not None:
-            assert ((obs >= 0) & (obs < spec.num_states)).all()
+        if isinstance(spec, Discrete):
+            assert ((obs >= 0) & (obs < spec.n)).all()
         assert all(np.isfinite(x).all() for x in (*inputs.values(), targets))
         if problem.per_step:
-            assert targets.shape[1] == spec.obs_shape[0]
+            assert targets.shape[1] == spec.shape[0]
         if problem.classes:
             assert targets.dtype.kind in "iu"
             assert ((targets >= 0) & (targets < len(problem.classes))).all()

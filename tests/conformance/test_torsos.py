@@ -10,20 +10,20 @@ import tensorflow as tf
 from rlzoo import networks
 from rlzoo.networks import TORSOS
 from rlzoo.ops import rng
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import Box, Discrete, EnvSpec
 from tests.helpers import BOX, agent_chunk, make_agent, random_obs, xla
 
 HEAD, BATCH = 3, 6
 VECTORS = {
     "float32": BOX,
-    "float64": BOX._replace(obs_dtype="float64"),
-    "bytes": BOX._replace(obs_dtype="uint8"),
-    "discrete": EnvSpec((), "int64", 5, HEAD, 6),
+    "float64": BOX._replace(obs=Box((3,), "float64")),
+    "bytes": BOX._replace(obs=Box((3,), "uint8")),
+    "discrete": EnvSpec(Discrete(5), Discrete(HEAD), 6),
 }
 IMAGES = {
-    "bytes": EnvSpec((36, 36, 2), "uint8", None, HEAD, 6, pixels=True),
-    "floats": EnvSpec((40, 36, 1), "float32", None, HEAD, 6),
-    "flat": EnvSpec((36, 36), "uint8", None, HEAD, 6, pixels=True),
+    "bytes": EnvSpec(Box((36, 36, 2), "uint8", 0, 255), Discrete(HEAD), 6),
+    "floats": EnvSpec(Box((40, 36, 1)), Discrete(HEAD), 6),
+    "flat": EnvSpec(Box((36, 36), "uint8", 0, 255), Discrete(HEAD), 6),
 }
 
 
@@ -110,7 +110,7 @@ def test_it_survives_a_round_trip_through_its_config(name):
     torso = TORSOS[name](seed=0)
     networks.build_network(spec, torso, networks.q_values(HEAD))
     copies = [
-        networks.copy_torso(torso, spec),
+        networks.copy_torso(torso, spec.obs),
         keras.layers.deserialize(keras.layers.serialize(torso)),
     ]
     for copy in copies:

@@ -13,7 +13,7 @@ import pytest
 from gymnasium import spaces
 
 from rlzoo.envs import base, make_envs
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import Box, Discrete, EnvSpec
 from tests.env_doubles import (
     ChainEnv,
     CountingEnv,
@@ -160,7 +160,7 @@ def test_time_limit_truncates_and_terminal_state_terminates(mode, make):
 
 def test_types_of_what_comes_back(make):
     envs = make("CartPole-v1", 3, 0)
-    assert envs.spec == EnvSpec((4,), "float32", None, 2, 500)
+    assert envs.spec == EnvSpec(Box((4,)), Discrete(2), 500)
     assert envs.max_episode_steps == 500
     assert envs.reset().dtype == np.float32
     step = envs.step(np.zeros(3, np.int32))
@@ -216,7 +216,7 @@ def test_the_episode_seed_replays_the_episode(make):
 def test_discrete_spaces_are_counted_from_0(start, mode, make):
     envs = make(StartEnv, 3, 1, mode=mode, env_kwargs={"start": start})
     plain = make(StartEnv, 3, 1)
-    assert envs.spec == EnvSpec((), "int64", 7, 3, None)
+    assert envs.spec == EnvSpec(Discrete(7), Discrete(3), None)
     assert envs.action_space.start == start
     np.testing.assert_array_equal(envs.reset(), plain.reset())
     rng = np.random.default_rng(2)
@@ -251,7 +251,7 @@ def test_dtypes_go_through_unchanged(dtype, shape, make):
     expected = DtypeEnv(**env_kwargs)._obs()
     for mode in ("sync", "async") if shape else ("sync",):
         envs = make(DtypeEnv, 2, 0, mode=mode, env_kwargs=env_kwargs, check=False)
-        assert envs.spec.obs_dtype == dtype
+        assert envs.spec.obs.dtype == dtype
         step = (envs.reset(), *envs.step(np.zeros(2, int)))
         for obs in (step[0], step[1], step[5]):
             assert obs.dtype == dtype
@@ -263,10 +263,20 @@ def test_big_integers_warn(make):
         make(DtypeEnv, 1, 0, env_kwargs={"dtype": "int32"})
 
 
-@pytest.mark.parametrize("env_id", ["Blackjack-v1"])
-def test_unsupported_spaces(env_id):
-    with pytest.raises(ValueError, match=r"expected Box or Discrete.*fix: "):
-        make_envs(env_id, 1, 0)
+def test_an_environment_of_parts(make):
+    envs = make("Blackjack-v1", 2, 0)
+    assert envs.spec.obs == {"0": Discrete(32), "1": Discrete(11), "2": Discrete(2)}
+    obs = envs.reset()
+    env = gymnasium.make("Blackjack-v1")
+    for i in range(2):
+        seen, _ = env.reset(seed=envs.episode_seed(i))
+        assert tuple(int(obs[key][i]) for key in "012") == seen
+    step = envs.step(np.ones(2, int))  # a card more
+    assert not np.array_equal(step.final_obs["0"], obs["0"])
+    for key in "012":
+        assert obs[key].dtype == np.int64
+        waits = ~step.terminated
+        np.testing.assert_array_equal(step.obs[key][waits], step.final_obs[key][waits])
 
 
 # Bad input
@@ -669,7 +679,7 @@ def test_closing_twice(make):
 def test_box_actions_are_stepped_saved_and_replayed():
     random = np.random.default_rng(0)
     envs = make_envs("Pendulum-v1", 2, seed=3)
-    assert envs.spec.action_box == ((1,), (-2.0,), (2.0,))
+    assert envs.spec.action == Box((1,), "float32", (-2.0,), (2.0,))
     envs.reset()
     for _ in range(7):
         step = envs.step(random.uniform(-2, 2, (2, 1)).astype(np.float32))

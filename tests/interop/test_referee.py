@@ -27,9 +27,10 @@ from rlzoo.agents.dqn import DQNConfig, dqn_loss
 from rlzoo.agents.reinforce import REINFORCEConfig, reinforce_loss
 from rlzoo.interop.tf_agents.specs import action_spec, observation_spec, time_step_spec
 from rlzoo.ops.returns import discounted_returns, generalized_advantages, n_step_returns
-from rlzoo.types import Chunk, EnvSpec, Transitions
+from rlzoo.spaces import Box, Discrete, EnvSpec
+from rlzoo.types import Chunk, Transitions
 
-SPEC = EnvSpec((3,), "float32", None, 4, 9)
+SPEC = EnvSpec(Box((3,)), Discrete(4), 9)
 SIZES = (16, 8)
 GAMMA = 0.9
 TOLERANCE = 1e-5

@@ -36,7 +36,8 @@ from rlzoo.interop.tf_agents.trajectories import episodes, pairs
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
-from rlzoo.types import ActionBox, Chunk, EnvSpec, Transitions
+from rlzoo.spaces import Box, EnvSpec
+from rlzoo.types import Chunk, Transitions
 from tests.env_doubles import ChainEnv
 from tests.helpers import BOX, DISCRETE, IMAGE, agent_chunk, make_agent, random_obs
 
@@ -114,7 +115,7 @@ def made_up_chunk(length: int, num_envs: int, seed: int, spec: EnvSpec = BOX) ->
     last = terminated | truncated
     obs = random_obs(spec, (length + 1, num_envs), random)
     fresh = random_obs(spec, shape, random)
-    wide = last.reshape(*shape, *[1] * len(spec.obs_shape))
+    wide = last.reshape(*shape, *[1] * len(spec.obs.shape))
     first = np.concatenate([random.random((1, num_envs)) < 0.5, last[:-1]])
     return Chunk(
         obs=obs[:-1],
@@ -376,7 +377,7 @@ def test_an_export_acts_the_same_in_a_process_without_rlzoo(tmp_path):
 
 # --- their agents in our trainer ---
 
-CONTINUOUS = EnvSpec((3,), "float32", None, 0, 6, ActionBox((2,), (-1.0, -2.0), (1.0, 2.0)))
+CONTINUOUS = EnvSpec(Box((3,)), Box((2,), "float32", (-1.0, -2.0), (1.0, 2.0)), 6)
 SMALL = {
     "tf_agents.dqn": {"train_every": 8, "learning_starts": 16, "batch_size": 8},
     "tf_agents.reinforce": {},
@@ -495,8 +496,8 @@ class Matching:
 
     def __call__(self):
         env = Box3()
-        if self._spec.action_box is not None:
-            box = self._spec.action_box
+        if isinstance(self._spec.action, Box):
+            box = self._spec.action
             env.action_space = spaces.Box(np.float32(box.low), np.float32(box.high))
         return TimeLimit(env, 6)
 

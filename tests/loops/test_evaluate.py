@@ -14,8 +14,8 @@ from rlzoo.config.resolve import resolve
 from rlzoo.envs import make_env, make_envs
 from rlzoo.loops.evaluate import Evaluator
 from rlzoo.loops.host import HostLoop
+from rlzoo.spaces import Box
 from rlzoo.storage import checkpoint
-from rlzoo.types import ActionBox
 from tests.env_doubles import ChainEnv, FaultyEnv
 from tests.helpers import make_agent
 from tests.runs.killed_runs import final_arrays
@@ -153,7 +153,7 @@ def test_a_value_agent_is_greedy_where_a_policy_is_asked_for():
     envs = make_envs("CartPole-v1", 3, 0)
     agent = make_agent("dqn", envs.spec)
     assert Evaluator(agent, envs, 3, "policy").run(0) == Evaluator(agent, envs, 3).run(0)
-    box = agent.spec._replace(action_box=ActionBox((1,), (0.0,), (1.0,)))
+    box = agent.spec._replace(action=Box((1,), "float32", (0.0,), (1.0,)))
     agent.spec = box
     with pytest.raises(ValueError, match=r"'explore' takes random actions.*Discrete"):
         Evaluator(agent, envs, 3, "explore")
@@ -270,7 +270,7 @@ def test_evaluation_is_what_one_gets_by_hand(run):
 def test_in_another_environment_with_the_same_spaces(run):
     shorter = partial(gymnasium.make, "CartPole-v1", max_episode_steps=9)
     assert max(rlzoo.evaluate(run.dir, env=shorter, episodes=3).lengths) <= 9
-    with pytest.raises(ValueError, match=r"spec.obs_shape: expected \[2\].*found \[4\]"):
+    with pytest.raises(ValueError, match=r"spec.obs.Box.shape: expected \[2\].*found \[4\]"):
         rlzoo.evaluate(run.dir, env="rlzoo/CartPoleNoVel-v1")
 
 

@@ -18,7 +18,7 @@ from rlzoo.loops.compiled import not_compilable
 from rlzoo.loops.graph import GraphLoop
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import Box, Discrete, EnvSpec
 from tests.helpers import PortEnvs, arrays, make_agent
 from tests.loops.test_host import Recorder
 from tests.runs.killed_runs import counting
@@ -60,7 +60,7 @@ class Count:
 
 def counts(num_envs=3, length=10, whole=False, **fault):
     """Returns a loop over `Count`, with an agent that keeps the last chunk."""
-    envs = PortedEnvs(Count(**fault), EnvSpec((3,), "float32", None, 2, LIMIT), num_envs)
+    envs = PortedEnvs(Count(**fault), EnvSpec(Box((3,)), Discrete(2), LIMIT), num_envs)
     return GraphLoop(Recorder(envs.spec, num_envs, length, whole), envs, seed=5)
 
 

@@ -18,8 +18,9 @@ from rlzoo.exploration import Exploration, Softmax
 from rlzoo.loops.compiled import chunk_fields
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
+from rlzoo.spaces import EnvSpec
 from rlzoo.storage import checkpoint
-from rlzoo.types import Chunk, EnvSpec
+from rlzoo.types import Chunk
 from tests.env_doubles import ChainEnv, CountingEnv, FaultyEnv
 from tests.helpers import make_agent
 

@@ -12,9 +12,9 @@ from rlzoo.loops.compiled import compile_act, initial_state
 from rlzoo.loops.light import NumpyActor
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import Box, Discrete, EnvSpec
 
-SPEC = EnvSpec((4,), "float32", None, 3, 20)
+SPEC = EnvSpec(Box((4,)), Discrete(3), 20)
 STRATEGIES = [
     Greedy(),
     EpsilonGreedy(Linear(0.9, 0.3, 100)),
@@ -98,10 +98,10 @@ def test_only_what_has_a_mirror_is_acted_in_numpy():
     assert not NumpyActor.fits(agent_with(Softmax(), networks.dense((400, 400))))
     assert not NumpyActor.fits(agent_with(Softmax(), Doubling(8)))
     assert not NumpyActor.fits(agent_with(Softmax(), keras.layers.Dense(8, activation=relu)))
-    rows = SPEC._replace(obs_shape=(2, 4))  # Keras applies a Dense to each row
+    rows = SPEC._replace(obs=Box((2, 4)))  # Keras applies a Dense to each row
     assert not NumpyActor.fits(agent_with(Softmax(), keras.layers.Dense(8), rows))
     assert NumpyActor.fits(agent_with(Softmax(), networks.dense((8,)), rows))
-    discrete = EnvSpec((), "int64", 5, 3, 20)
+    discrete = EnvSpec(Discrete(5), Discrete(3), 20)
     assert not NumpyActor.fits(agent_with(Softmax(), spec=discrete))
     cell = keras.layers.LSTMCell(4)
     recurrent = REINFORCE(SPEC, REINFORCE.Config(), Softmax(), cell, 0)

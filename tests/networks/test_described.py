@@ -141,7 +141,7 @@ def test_hostile_texts_are_refused_in_one_line(text):
 
 def test_weights_are_not_in_the_text():
     torso = keras.Sequential([keras.layers.Dense(4)])
-    networks.build_torso(torso, BOX)
+    networks.build_torso(torso, BOX.obs)
     choice = describe_torso(torso)
     assert choice["trained"] and len(choice["layers"]) < 2_000
     other = described(choice["layers"])

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from rlzoo import networks
 from rlzoo.networks.network import Preprocess
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import Box, Discrete, EnvSpec
 from tests.helpers import BOX, DISCRETE, IMAGE, random_obs, small_torso, xla
 
 HEAD = 3
@@ -25,9 +25,9 @@ def build(spec, torso=None, head=None):
 
 @pytest.mark.parametrize("dtype", ["bool", *FLOATS, *INTEGERS])
 def test_observations_of_any_dtype_are_cast_once(dtype):
-    spec = BOX._replace(obs_dtype=dtype)
+    spec = BOX._replace(obs=Box((3,), dtype))
     obs = random_obs(spec, (6,), np.random.default_rng(0))
-    found = Preprocess()(obs)
+    found = Preprocess(spec.obs)(obs)
     assert found.dtype == tf.float32
     np.testing.assert_array_equal(found, obs.astype(np.float32))
     want = build(BOX)(obs.astype(np.float32))
@@ -37,35 +37,37 @@ def test_observations_of_any_dtype_are_cast_once(dtype):
 def test_float64_is_not_rounded_before_the_network_sees_it():
     """1e9 + 1 has no float32: the cast is ours, at the boundary, not Keras's on the way in."""
     obs = np.array([[1e9 + 1, 0.1, 1 / 3]])
-    np.testing.assert_array_equal(Preprocess()(obs), obs.astype(np.float32))
+    np.testing.assert_array_equal(Preprocess(Box((3,), "float64"))(obs), obs.astype(np.float32))
 
 
 def test_bytes_are_scaled_to_one():
     obs = np.array([[0, 51, 255]], np.uint8)
-    np.testing.assert_allclose(Preprocess()(obs), [[0.0, 0.2, 1.0]], rtol=1e-6)
+    np.testing.assert_allclose(
+        Preprocess(Box((3,), "uint8", 0, 255))(obs), [[0.0, 0.2, 1.0]], rtol=1e-6
+    )
     network = build(IMAGE)
     pixels = random_obs(IMAGE, (2,), np.random.default_rng(0))
-    floats = build(IMAGE._replace(obs_dtype="float32"))((pixels / 255).astype(np.float32))
+    floats = build(IMAGE._replace(obs=Box((10, 10, 2))))((pixels / 255).astype(np.float32))
     np.testing.assert_allclose(network(pixels), floats, atol=1e-5)
 
 
 def test_bytes_that_are_no_pixels_stay_as_they_are():
     obs = np.array([[0, 2, 255]], np.uint8)
-    np.testing.assert_array_equal(Preprocess(pixels=False)(obs), [[0.0, 2.0, 255.0]])
-    codes = BOX._replace(obs_dtype="uint8")
+    np.testing.assert_array_equal(Preprocess(Box((3,), "uint8"))(obs), [[0.0, 2.0, 255.0]])
+    codes = BOX._replace(obs=Box((3,), "uint8"))
     board = np.array([[0, 1, 2]], np.uint8)
     np.testing.assert_array_equal(build(codes)(board), build(BOX)(board.astype(np.float32)))
 
 
 def test_discrete_observations_become_one_hot():
-    np.testing.assert_array_equal(Preprocess(3)(np.array([2, 0])), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(Preprocess(Discrete(3))(np.array([2, 0])), [[0, 0, 1], [1, 0, 0]])
     network = networks.build_network(DISCRETE, keras.layers.Identity(), networks.q_values(HEAD))
     table = network.get_weights()[0]
     np.testing.assert_array_equal(network(np.arange(5)), table)
 
 
 def test_preprocessing_survives_a_round_trip_through_its_config():
-    layer = keras.layers.deserialize(keras.layers.serialize(Preprocess(4)))
+    layer = keras.layers.deserialize(keras.layers.serialize(Preprocess(Discrete(4))))
     assert layer(np.array([1])).shape == (1, 4)
 
 
@@ -83,7 +85,7 @@ def test_any_layer_or_model_is_a_torso(torso):
 
 
 def test_a_scalar_box_is_an_observation():
-    spec = EnvSpec((), "float32", None, 2, 5)
+    spec = EnvSpec(Box(()), Discrete(2), 5)
     assert build(spec, networks.dense((4,)))(tf.zeros([7])).shape == (7, HEAD)
 
 
@@ -262,7 +264,7 @@ def test_a_soft_update_moves_every_weight_by_its_share(torso):
 
 def test_a_step_is_clipped_and_its_norm_reported():
     network = networks.build_network(
-        EnvSpec((2,), "float32", None, 1, 5), keras.layers.Identity(), networks.linear(1, 1.0, 0)
+        EnvSpec(Box((2,)), Discrete(1), 5), keras.layers.Identity(), networks.linear(1, 1.0, 0)
     )
     for limit, share in ((10.0, 1.0), (1.0, 0.2)):
         optimizer = keras.optimizers.SGD(1.0)

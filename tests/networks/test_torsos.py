@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from rlzoo import networks
 from rlzoo.networks.torsos import HalvingMaxPool, PatchConv2D, initializer
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import Box, Discrete, EnvSpec
 from tests.helpers import BOX, DISCRETE, IMAGE, graph, random_obs, xla
 
 HEAD = 2
@@ -18,7 +18,7 @@ def build(torso, spec=BOX):
 
 
 def image(side, channels=1):
-    return EnvSpec((side, side, channels), "uint8", None, HEAD, 5, pixels=True)
+    return EnvSpec(Box((side, side, channels), "uint8", 0, 255), Discrete(HEAD), 5)
 
 
 def layers(torso):
@@ -165,7 +165,7 @@ def test_an_image_that_is_too_small_is_refused_with_a_way_out(variant, max_pool,
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("spec", [BOX, DISCRETE, BOX._replace(obs_shape=(2, 3, 4, 5))])
+@pytest.mark.parametrize("spec", [BOX, DISCRETE, BOX._replace(obs=Box((2, 3, 4, 5)))])
 def test_conv_refuses_what_is_no_image_in_one_clear_line(spec):
     with pytest.raises(ValueError, match=r"conv torso expects images.*received.*dense") as caught:
         build(networks.conv("small"), spec)
@@ -203,7 +203,7 @@ def test_impossible_settings_are_refused(make, words):
 def test_the_seed_decides_the_weights(make):
     def weights(seed):
         torso = make(seed=seed)
-        networks.build_torso(torso, image(36) if make is networks.conv else BOX)
+        networks.build_torso(torso, (image(36) if make is networks.conv else BOX).obs)
         return torso.get_weights()
 
     same = zip(weights(1), weights(1), strict=True)
@@ -314,7 +314,7 @@ def test_an_encoder_may_be_another_torso(make):
     )
     assert all(map(np.array_equal, network, same))
     assert not np.array_equal(network[0], other[0])  # the first kernel of the encoder
-    copy = networks.copy_torso(torso, image(10))
+    copy = networks.copy_torso(torso, image(10).obs)
     assert all(map(np.array_equal, copy.get_weights(), torso.get_weights()))
 
 
@@ -338,9 +338,9 @@ def test_sizes_are_short_for_a_dense_encoder():
 )
 def test_a_torso_can_be_copied_before_and_after_it_is_built(make):
     torso = make()
-    early = networks.copy_torso(torso, BOX)
+    early = networks.copy_torso(torso, BOX.obs)
     network = build(torso)
-    for copy in (early, networks.copy_torso(torso, BOX)):
+    for copy in (early, networks.copy_torso(torso, BOX.obs)):
         other = build(copy)
         assert [w.shape for w in other.weights] == [w.shape for w in network.weights]
         assert not {id(w) for w in other.weights} & {id(w) for w in network.weights}
@@ -367,10 +367,10 @@ class NoConfig(keras.layers.Layer):
 
 def test_a_torso_that_cannot_be_copied_is_refused_with_what_to_do():
     with pytest.raises(ValueError, match=r"torso cannot be copied.*NoConfig.*get_config\(\)"):
-        networks.copy_torso(NoConfig(4), BOX)
+        networks.copy_torso(NoConfig(4), BOX.obs)
     inside = keras.Sequential([keras.layers.Dense(3), NoConfig(4)])
     with pytest.raises(ValueError, match=r"torso cannot be copied.*NoConfig.*get_config\(\)"):
-        networks.copy_torso(inside, BOX)
+        networks.copy_torso(inside, BOX.obs)
 
 
 class Doubled(keras.layers.Layer):
@@ -405,7 +405,7 @@ def test_a_copy_has_the_weights_of_those_layers_that_have_some():
     trained.build((None, 3))
     trained.trainable = False
     torso = keras.Sequential([trained, keras.layers.Dense(5)])
-    copies = [networks.copy_torso(torso, BOX) for _ in range(2)]
+    copies = [networks.copy_torso(torso, BOX.obs) for _ in range(2)]
     for copy in copies:
         np.testing.assert_array_equal(copy.layers[0].kernel, trained.kernel)
         assert len(copy.trainable_weights) == 2
@@ -423,7 +423,7 @@ def test_a_keras_rnn_layer_is_no_cell(layer):
             ValueError, match=rf"received \[3\].*use a cell: keras.layers.{layer}Cell"
         ):
             build(torso, BOX)
-    history = BOX._replace(obs_shape=(5, 3))
+    history = BOX._replace(obs=Box((5, 3)))
     assert build(make(4), history)(tf.ones((2, 5, 3))).shape == (2, HEAD)
 
 
@@ -458,7 +458,7 @@ def test_dropout_in_a_cell_is_refused(make):
 def test_chrono_spreads_how_long_an_lstm_remembers():
     """Tallec & Ollivier 2018: forget = log(u), u in [1, longest - 1], input = -forget."""
     torso = networks.lstm(1_000, chrono=100, seed=0)
-    networks.build_torso(torso, BOX)
+    networks.build_torso(torso, BOX.obs)
     entry, forget, cell, out = np.split(torso.cell.bias.numpy(), 4)
     pace = np.exp(forget)
     assert 1.0 <= pace.min() < 2.0
@@ -470,14 +470,14 @@ def test_chrono_spreads_how_long_an_lstm_remembers():
 
 def test_without_chrono_an_lstm_starts_with_a_forget_bias_of_1():
     torso = networks.lstm(5, seed=0)
-    networks.build_torso(torso, BOX)
+    networks.build_torso(torso, BOX.obs)
     np.testing.assert_array_equal(torso.cell.bias, np.repeat([0.0, 1.0, 0.0, 0.0], 5))
 
 
 def test_a_chrono_lstm_survives_its_config():
     torso = networks.lstm(5, chrono=30, seed=0)
     copy = keras.layers.deserialize(keras.layers.serialize(torso))
-    networks.build_torso(torso, BOX), networks.build_torso(copy, BOX)
+    networks.build_torso(torso, BOX.obs), networks.build_torso(copy, BOX.obs)
     np.testing.assert_array_equal(copy.cell.bias, torso.cell.bias)
 
 
@@ -494,7 +494,7 @@ def test_chrono_refuses_a_wait_that_is_none():
     [((4, 12, 12), 4), ((5, 12, 12), 5), ((3, 12, 9), 3), ((4, 12, 12, 3), 12)],
 )
 def test_frames_and_channels_in_front_become_the_last_axis(shape, channels):
-    spec = BOX._replace(obs_shape=shape, obs_dtype="uint8", pixels=True)
+    spec = BOX._replace(obs=Box(shape, "uint8", 0, 255))
     torso = networks.conv("small", size=4, seed=0)
     if len(shape) == 3:
         with pytest.warns(UserWarning, match=rf"taken for {channels} channels of 12x"):
@@ -510,21 +510,21 @@ def test_frames_and_channels_in_front_become_the_last_axis(shape, channels):
 
 
 def spec_of_images(images):
-    return BOX._replace(obs_shape=images.shape[1:], obs_dtype="uint8", pixels=True)
+    return BOX._replace(obs=Box(images.shape[1:], "uint8", 0, 255))
 
 
 @pytest.mark.parametrize("shape", [(12, 12, 4), (12, 12, 20), (6, 7, 8), (12, 9, 3)])
 def test_channels_at_the_end_stay_there(shape):
-    spec = BOX._replace(obs_shape=shape, obs_dtype="uint8", pixels=True)
+    spec = BOX._replace(obs=Box(shape, "uint8", 0, 255))
     network = build(networks.conv("small", size=4), spec)
     assert network.get_weights()[0].shape == (3, 3, shape[-1], 16)
 
 
 def test_which_axis_holds_the_channels_can_be_said():
-    spec = BOX._replace(obs_shape=(6, 12, 12), obs_dtype="uint8", pixels=True)
+    spec = BOX._replace(obs=Box((6, 12, 12), "uint8", 0, 255))
     network = build(networks.conv("small", size=4, channels="last"), spec)
     assert network.get_weights()[0].shape == (3, 3, 12, 16)
-    spec = spec._replace(obs_shape=(20, 12, 12))
+    spec = spec._replace(obs=Box((20, 12, 12), "uint8", 0, 255))
     network = build(networks.conv("small", size=4, channels="first"), spec)
     assert network.get_weights()[0].shape == (3, 3, 20, 16)
     with pytest.raises(ValueError, match="expects channels auto, first or last, received 'end'"):

@@ -161,7 +161,7 @@ def test_constraints_hold_also_where_the_learning_rate_is_scaled():
     for scale in (1.0, 0.5):
         norm = keras.constraints.UnitNorm(axis=0)
         torso = keras.layers.Dense(6, kernel_constraint=norm)
-        networks.build_torso(torso, BOX)
+        networks.build_torso(torso, BOX.obs)
         networks.scale_learning_rate(torso, scale)
         agent = make_agent("dqn", BOX, torso=torso, learning_rate=0.1)
         learned(agent)
@@ -178,7 +178,7 @@ def test_what_a_cell_adds_to_the_loss_is_refused_by_name():
 
 def test_a_frozen_torso_keeps_its_batch_statistics():
     torso = torso_with(keras.layers.BatchNormalization())
-    networks.build_torso(torso, BOX)
+    networks.build_torso(torso, BOX.obs)
     networks.scale_learning_rate(torso, 0.0)
     agent = make_agent("dqn", BOX, torso=torso)
     before = torso.get_weights()
@@ -196,7 +196,7 @@ def test_a_soft_update_copies_what_is_no_float():
 
 def test_the_torso_that_is_given_stays_as_it_is():
     torso = torso_with(keras.layers.BatchNormalization())
-    networks.build_torso(torso, BOX)
+    networks.build_torso(torso, BOX.obs)
     before = torso.get_weights()
     first, second = (make_agent("dqn", BOX, torso=torso) for _ in range(2))
     for one, other in zip(first.network.layers[2].get_weights(), before, strict=True):

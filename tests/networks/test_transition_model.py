@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rlzoo import networks
 from rlzoo.networks.transition_model import Moments, TransitionModel
 from rlzoo.ops import rng
+from rlzoo.spaces import Box, Discrete, EnvSpec
 from rlzoo.types import Transitions
 from tests.helpers import BOX, random_chunk, random_obs, tensors, xla
 
@@ -39,7 +40,7 @@ def test_moments_are_those_of_all_valid_rows_so_far(counts, seed):
 @pytest.mark.parametrize("dtype", ["float32", "uint8", "bool"])
 def test_it_observes_the_valid_steps_of_chunks(dtype):
     """Differences of bytes are taken after the cast: 3 - 5 is -2, not 254."""
-    spec = BOX._replace(obs_dtype=dtype)
+    spec = BOX._replace(obs=Box((3,), dtype))
     model, obs, change = TransitionModel(spec, (4,), 0), [], []
     for number in range(3):
         chunk = random_chunk(spec, 4, 2, seed=number)
@@ -58,7 +59,7 @@ def test_it_observes_the_valid_steps_of_chunks(dtype):
 
 def test_loss_by_hand():
     """A network that says 0.5 to everything, in two dimensions and two actions."""
-    model = TransitionModel(BOX._replace(obs_shape=(2,), num_actions=2), (4,), 0)
+    model = TransitionModel(EnvSpec(Box((2,)), Discrete(2), None), (4,), 0)
     kernel, bias = model.network.layers[-1].weights
     kernel.assign(tf.zeros_like(kernel))
     bias.assign([0.5] * 4)
@@ -122,7 +123,7 @@ def test_it_learns_what_the_world_does():
 
 def still_model(dtype, change):
     """Returns a model that predicts one and the same change of everything."""
-    model = TransitionModel(BOX._replace(obs_dtype=dtype), (4,), 0)
+    model = TransitionModel(BOX._replace(obs=Box((3,), dtype)), (4,), 0)
     kernel = model.network.layers[-1].kernel
     kernel.assign(tf.zeros_like(kernel))
     model.change_moments.mean.assign(change)

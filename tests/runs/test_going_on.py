@@ -226,106 +226,36 @@ def test_other_versions_are_listed_in_one_line(host_run, tmp_path, monkeypatch):
     assert "tensorflow" not in line and "gymnasium" not in line and "\n" not in line
 
 
-def test_a_folder_of_0_1_0_goes_on(whole, loop, tmp_path):
-    """There the actions lay in the manifest, and the meta knew neither files nor sums."""
-    run_dir = copied(whole.dir, tmp_path)
-    for path in checkpoint.checkpoints(run_dir / "checkpoints"):
-        if checkpoint.step_of(path) > 120:
-            shutil.rmtree(path)
-
-    def as_before(arrays, meta):
-        for name in ("evaluated", "means", "pending"):
-            meta["loop"].pop(name, None)
-        meta.pop("log")
-        if loop == "host":
-            envs = meta["loop"]["envs"]
-            ends = np.cumsum(envs.pop("lengths"))[:-1]
-            rows = np.split(arrays.pop("loop/actions"), ends)
-            envs["actions"] = [row.tolist() for row in rows]
-
-    forge(run_dir, as_before)
-    rlzoo.resume(run_dir, quiet=True, env=OF_LOOP[loop]["env"])
-    expected = final_arrays(whole.dir)
-    for name, array in final_arrays(run_dir).items():
-        assert array.tobytes() == expected[name].tobytes(), name
-
-
-class Codes(gymnasium.Env):
-    """Shows bytes up to a number; only where that is 255 are they pixels."""
-
-    action_space = gymnasium.spaces.Discrete(2)
-
-    def __init__(self, high: int = 7):
-        self.observation_space = gymnasium.spaces.Box(0, high, (3,), np.uint8)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.time = 0
-        return self._obs(), {}
-
-    def step(self, action):
-        self.time += 1
-        return self._obs(), float(action), False, self.time == 12, {}
-
-    def _obs(self):
-        return self.np_random.integers(8, size=3, dtype=np.uint8)
-
-
-def as_0_1_0(arrays, meta):
-    """There no checkpoint said whether bytes are pixels: all were taken so."""
-    for name in ("spec", "obs"):
-        if name in meta:
-            del meta[name]["pixels"]
-
-
-DIVIDED = "saw every uint8 observation divided by 255, as an older version did. .*train it anew"
-USES = {"resume": rlzoo.resume, "load": rlzoo.load, "evaluate": partial(rlzoo.evaluate, episodes=1)}
-
-
-@pytest.fixture(scope="module", params=[7, 255], ids=["codes", "pixels"])
-def bytes_of_0_1_0(request, tmp_path_factory):
-    """The highest byte, the environment and the folder of a run that 0.1.0 might have left."""
-    env = partial(Codes, request.param)
-    run_dir = tmp_path_factory.mktemp("bytes") / "run"
-    train(run_dir, env, steps=40)
-    for best in (False, True):
-        forge(run_dir, as_0_1_0, best=best)
-    return request.param, env, run_dir
+USES = {
+    "resume": rlzoo.resume,
+    "load": rlzoo.load,
+    "evaluate": partial(rlzoo.evaluate, episodes=1),
+    "torso": lambda run_dir, env: rlzoo.load_torso(run_dir),
+}
 
 
 @pytest.mark.parametrize("use", USES)
-def test_bytes_that_0_1_0_took_for_pixels_are_refused_in_one_line(use, bytes_of_0_1_0, tmp_path):
-    high, env, run_dir = bytes_of_0_1_0
-    run_dir = copied(run_dir, tmp_path)
-    if high == 255:  # they were pixels
-        USES[use](run_dir, env=env)
-        return
+def test_a_run_of_the_format_of_0_1_0_is_refused_in_one_line(use, host_run, tmp_path):
+    run_dir = copied(host_run.dir, tmp_path)
+    shutil.rmtree(run_dir / "checkpoints")
+    golden = Path(__file__).parents[1] / "storage" / "golden" / "format-1"
+    shutil.copytree(golden, run_dir / "checkpoints")
     before = sorted(run_dir.rglob("*"))
-    with pytest.raises(ValueError, match=DIVIDED) as caught:
-        USES[use](run_dir, env=env)
+    with pytest.raises(ValueError, match=r"format: expected 2, found 1 .*or train anew") as caught:
+        USES[use](run_dir, env=LIMITED)
     assert "\n" not in str(caught.value)
     assert sorted(run_dir.rglob("*")) == before
 
 
-def test_so_are_those_that_a_torso_was_pretrained_on(tmp_path):
-    gymnasium.register("Codes-v0", Codes)
-    try:
-        run = rlzoo.pretrain(
-            "reconstruct", env="Codes-v0", steps=40, epochs=1, run_dir=tmp_path / "run", quiet=True
-        )
-        rlzoo.resume_pretraining(run.dir, epochs=2, quiet=True)
-        for best in (False, True):
-            forge(run.dir, as_0_1_0, best=best)
-        before = sorted(run.dir.rglob("*"))
-        with pytest.raises(ValueError, match=DIVIDED) as caught:
-            rlzoo.resume_pretraining(run.dir, epochs=3, quiet=True)
-        assert "\n" not in str(caught.value)
-        assert sorted(run.dir.rglob("*")) == before
-        with pytest.raises(ValueError, match=r"reads pixels \[3\].* shows numbers \[3\]") as caught:
-            rlzoo.train("dqn", Codes, torso_from=run.dir, run_dir=tmp_path / "agent")
-        assert "\n" not in str(caught.value)
-    finally:
-        del gymnasium.registry["Codes-v0"]
+def test_so_is_a_pretraining_run(tmp_path):
+    run = rlzoo.pretrain(
+        "recall", epochs=1, run_dir=tmp_path / "run", quiet=True, overrides={"examples": 200}
+    )
+    shutil.rmtree(run.dir / "checkpoints")
+    golden = Path(__file__).parents[1] / "storage" / "golden" / "format-1"
+    shutil.copytree(golden, run.dir / "checkpoints")
+    with pytest.raises(ValueError, match="format: expected 2, found 1 "):
+        rlzoo.resume_pretraining(run.dir, epochs=3, quiet=True)
 
 
 # --- with more or fewer environments ---
@@ -400,7 +330,7 @@ def test_a_long_replay_is_told_of_and_can_be_left(tmp_path, capsys):
         ("loop.envs.episode", [float("inf")], "not a state of environments"),
         ("loop.means", {"loss/td": [1]}, "loop.means.loss/td: expected a sum and a weight"),
         ("log.files", {"metrics.csv": -1}, "log.files.metrics.csv: expected 0 to"),
-        ("spec", "CartPole", "spec.obs_shape: missing"),
+        ("spec", "CartPole", "spec.obs: missing"),
     ],
 )
 def test_a_forged_checkpoint_is_refused_in_one_line(place, value, words, host_run, tmp_path):

@@ -39,7 +39,7 @@ def saved():
             "means": {"loss/td": [1.0, 2.0]},
         },
         "log": {"files": {"metrics.csv": 100}, "window": [1, 2.0, 3.0]},
-        "spec": envs.spec._asdict(),
+        "spec": envs.spec.plain(),
         "epoch": 3, "best": [0.5, 2], "seconds": 1.0, "torso": {"name": "dense"},
         "classes": ["0", "1"],
     }  # fmt: skip
@@ -68,7 +68,8 @@ def go_on(loop, arrays, meta) -> None:
         raise ValueError("arrays of another shape")  # as the checkpoint would say
     loop.set_state(arrays, progress)
     metas.read(metas.LogState, meta.get("log"), "log")
-    metas.obs_spec(meta.get("spec"), "spec")
+    spec = meta.get("spec")
+    metas.obs_space(spec.get("obs") if isinstance(spec, dict) else spec, "spec.obs")
     metas.read_epochs(meta)
     metas.checked_torso(meta.get("torso"))
     metas.checked_classes(meta.get("classes"))

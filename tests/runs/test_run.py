@@ -258,7 +258,10 @@ def changed(run_dir: Path, tmp_path: Path, **changes) -> Path:
 @pytest.mark.parametrize(
     ("changes", "fields"),
     [
-        ({"env": "Acrobot-v1"}, ["spec.obs_shape", "spec.num_actions: expected 3, found 2"]),
+        (
+            {"env": "Acrobot-v1"},
+            ["spec.obs.Box.shape", "spec.action.Discrete.n: expected 3, found 2"],
+        ),
         ({"env_kwargs__max_episode_steps": 9}, ["spec.max_episode_steps: expected 9, found 500"]),
         ({"torso__sizes": [32]}, ["network/0", "[4, 32]", "[4, 16]"]),
         ({"torso__sizes": [16, 16]}, ["network/4: missing"]),

@@ -15,8 +15,8 @@ from rlzoo import networks
 from rlzoo.config.resolve import load_run, resolve, to_yaml
 from rlzoo.envs import make_envs
 from rlzoo.runs.build import Source, build_agent
+from rlzoo.spaces import Box, Discrete, EnvSpec
 from rlzoo.storage import checkpoint
-from rlzoo.types import EnvSpec
 from tests.env_doubles import ChainEnv
 from tests.runs.killed_runs import final_arrays
 
@@ -85,7 +85,7 @@ def test_a_conv_torso_reads_bytes_as_fractions(digits_run):
 
 
 def test_a_torso_over_discrete_observations_reads_them_one_hot(discrete):
-    size = discrete.model.get_layer("preprocess").num_states
+    size = discrete.model.get_layer("preprocess").space.n
     found = rlzoo.load_torso(discrete.dir)(np.eye(size, dtype=np.float32)).numpy()
     assert np.array_equal(found, features_of(discrete, {"obs": np.arange(size)}))
 
@@ -345,9 +345,9 @@ def test_reinforce_slows_its_policy_and_its_baseline(dense):
 
 def one_step(scale, obs, changes=False):
     """Returns how far one step of Adam moves the torso and the head, and the network."""
-    spec = EnvSpec((3,), "float32", None, 2, None)
+    spec = EnvSpec(Box((3,)), Discrete(2), None)
     torso = networks.dense((4,), activation="tanh", seed=1)
-    networks.build_torso(torso, spec)
+    networks.build_torso(torso, spec.obs)
     rate = tf.Variable(scale) if changes else scale
     networks.scale_learning_rate(torso, rate)
     network = networks.build_network(spec, torso, networks.q_values(2, seed=2))
@@ -405,7 +405,7 @@ def test_a_torso_of_keras_own_layers_need_not_be_passed_again(tmp_path):
     again = rlzoo.train(config=tmp_path / "c.yaml", run_dir=tmp_path / "b", quiet=True)
     check_weights(again.agent.network, policy.network.get_weights())
 
-    networks.build_torso(torso, run.agent.spec)  # from now on it has weights of its own
+    networks.build_torso(torso, run.agent.spec.obs)  # from now on it has weights of its own
     used = resolve("dqn", "CartPole-v1", torso=torso, steps=40, loop="host")
     (tmp_path / "c.yaml").write_text(to_yaml(used))
     with pytest.raises(ValueError, match=r"began with weights of its own.*pass it again"):

@@ -156,7 +156,7 @@ def test_steps_beyond_nine_digits_stay_in_order(tmp_path):
 
 
 def test_a_checkpoint_of_this_format_stays_loadable():
-    arrays, meta, _ = checkpoint.load(Path(__file__).parent / "golden" / "format-1")
+    arrays, meta, _ = checkpoint.load(Path(__file__).parent / "golden" / "format-2")
     np.testing.assert_array_equal(
         arrays["network/dense/kernel"], np.arange(6, dtype=np.float32).reshape(2, 3)
     )
@@ -533,8 +533,8 @@ def test_a_sparse_file_is_refused_before_it_is_read(tmp_path):
 
 def test_format_too_new(tmp_path):
     checkpoint.save(tmp_path, 1, ARRAYS, META)
-    forge_top(checkpoint.save(tmp_path, 2, ARRAYS, META), format=2, colour="blue")
-    with pytest.raises(ValueError, match=r"format: expected 1, found 2 \(written by rlzoo .*Use"):
+    forge_top(checkpoint.save(tmp_path, 2, ARRAYS, META), format=3, colour="blue")
+    with pytest.raises(ValueError, match=r"format: expected 2, found 3 \(written by rlzoo .*Use"):
         checkpoint.load(tmp_path)
 
 

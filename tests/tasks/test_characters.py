@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from rlzoo.spaces import Discrete
 from rlzoo.tasks.characters import Characters
-from rlzoo.types import ObsSpec
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def read(problem, numbers) -> str:
 def test_targets_are_the_next_characters_and_parts_do_not_mix(save):
     text = "ab" * 40 + "ba" * 5 + "aab" * 3 + "b"
     problem = Characters(data=save(text), length=4).problem(0)
-    assert problem.obs == ObsSpec((4,), "int64", 3)
+    assert problem.obs == Discrete(3, (4,))
     assert problem.classes == ("a", "b", "unknown")
     for inputs, targets in (problem.train, problem.validation, problem.test):
         assert inputs["obs"].dtype == targets.dtype == np.int64
@@ -47,7 +47,7 @@ def test_the_256_most_frequent_characters_have_numbers(save):
     common = "".join(map(chr, range(0x400, 0x400 + 256)))
     text = (common * 3 + rare) * 2
     problem = Characters(data=save(text + text[: len(text) // 4]), length=8).problem(0)
-    assert problem.obs.num_states == len(problem.classes) == 257
+    assert problem.obs.n == len(problem.classes) == 257
     assert problem.classes[:-1] == tuple(sorted(common))
     assert problem.train.inputs["obs"].max() == 256
 

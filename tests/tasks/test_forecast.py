@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from rlzoo.spaces import Box
 from rlzoo.tasks.forecast import Forecast
-from rlzoo.types import ObsSpec
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def in_units(values):
 
 def test_windows_are_followed_by_what_comes_horizon_steps_later(ramp):
     problem = Forecast(data=ramp, column="up", length=3, horizon=4).problem(0)
-    assert problem.obs == ObsSpec((3, 1), "float32", None)
+    assert problem.obs == Box((3, 1))
     starts = {"train": range(0, 80 - 6), "validation": range(80, 84), "test": range(90, 94)}
     for name, first in starts.items():  # no window crosses from one part into another
         inputs, targets = getattr(problem, name)

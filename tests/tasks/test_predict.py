@@ -53,7 +53,7 @@ def test_discrete_observations_have_a_next_one():
     assert np.array_equal(problem.train.targets, steps.next_obs[:32])
     assert np.array_equal(problem.train.inputs["obs"], steps.obs[:32])
     assert problem.metrics == ("accuracy",) and problem.figures is None
-    assert problem.obs.num_states == 54
+    assert problem.obs.n == 54
     answers = problem.head(0)([np.zeros((2, 3), np.float32), np.array([0, 3])])
     assert answers.shape == (2, 54)
 

@@ -26,8 +26,8 @@ def test_the_target_is_the_observation_standardised():
 def test_a_discrete_observation_is_a_class():
     problem = Reconstruct(env="rlzoo/DynaMaze-v0", steps=40).problem(1)
     assert np.array_equal(problem.train.targets, problem.train.inputs["obs"])
-    states = problem.obs.num_states
-    assert states == 54 and problem.obs.obs_shape == ()
+    states = problem.obs.n
+    assert states == 54 and problem.obs.shape == ()
     assert problem.metrics == ("accuracy",)
     assert problem.head(0)(np.zeros((1, 3), np.float32)).shape == (1, states)
     even = float(problem.loss(np.array([3]), np.zeros((1, states), np.float32)))
@@ -36,7 +36,7 @@ def test_a_discrete_observation_is_a_class():
 
 def test_images_are_flattened():
     problem = Reconstruct(env="rlzoo/Catch-v0", steps=20).problem(0)
-    size = int(np.prod(problem.obs.obs_shape))
+    size = int(np.prod(problem.obs.shape))
     assert problem.train.targets.shape == (16, size)
     assert problem.head(0)(np.zeros((1, 3), np.float32)).shape == (1, size)
 

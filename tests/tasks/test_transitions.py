@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from rlzoo.spaces import Box
 from rlzoo.tasks.transitions import gather, standardized
 
 
@@ -15,7 +16,7 @@ def cartpole():
 def test_every_successor_is_the_environments(cartpole):
     """Recomputed by a second environment, also where an episode ends."""
     spec, steps = cartpole
-    assert spec.obs_shape == (4,) and spec.num_actions == 2
+    assert spec.obs.shape == (4,) and spec.num_actions == 2
     assert [len(field) for field in steps] == [400] * 5
     env = gymnasium.make("CartPole-v1").unwrapped
     env.reset(seed=0)
@@ -51,7 +52,7 @@ def test_as_many_as_wanted():
 
 def test_continuous_actions_fill_their_box():
     spec, steps = gather("Pendulum-v1", 400, 0)
-    assert spec.action_box is not None
+    assert isinstance(spec.action, Box)
     assert steps.action.shape == (400, 1)
     assert steps.action.dtype == np.float32
     assert -2.0 <= steps.action.min() < -1.8

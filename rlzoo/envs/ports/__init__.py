@@ -19,8 +19,7 @@ from rlzoo.envs.ports.memory import Memory
 from rlzoo.envs.ports.mountain_car import MountainCar, MountainCarContinuous
 from rlzoo.envs.ports.pendulum import Pendulum
 from rlzoo.envs.ports.tabular import Tabular
-from rlzoo.envs.slot import time_limit
-from rlzoo.envs.spaces import learner_spec
+from rlzoo.envs.slot import probe
 
 PORTS: dict[str, type[Port]] = {  # by the id that Gymnasium registers
     "Acrobot-v1": Acrobot,
@@ -80,8 +79,7 @@ def make_ported_envs(
     """Returns N copies of the port of an environment. Arguments are as in `make_envs`."""
     original = make_env(env, env_kwargs, max_episode_steps)
     try:
-        spaces = original.observation_space, original.action_space
-        spec = learner_spec(*spaces, time_limit(original))
+        spec = probe(original).spec
         name = "_max_episode_steps"  # of the wrapper that truncates
         wrapped = original.get_wrapper_attr(name) if original.has_wrapper_attr(name) else None
         truncates = wrapped == spec.max_episode_steps

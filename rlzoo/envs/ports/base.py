@@ -1,13 +1,15 @@
 """What a port is, and N copies of one with time limit and automatic reset."""
 
 import math
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import tensorflow as tf
 
 from rlzoo.ops import rng
-from rlzoo.types import EnvSpec, TimeStep
+from rlzoo.spaces import EnvSpec
+from rlzoo.types import TimeStep
 
 
 class Port(Protocol):
@@ -30,8 +32,8 @@ class Port(Protocol):
         """Returns states at the start of an episode, drawn as the original does."""
         ...
 
-    def observe(self, state: Any) -> tf.Tensor:
-        """Returns the observations [N, ...], in the dtype of the environment's `EnvSpec`."""
+    def observe(self, state: Any) -> Any:
+        """Returns the observations [N, ...], nested and of the dtypes of `EnvSpec.obs`."""
         ...
 
     def step(
@@ -64,7 +66,7 @@ class PortedEnvs:
         self.num_envs = num_envs
         self._limit = spec.max_episode_steps if truncates else None
 
-    def reset(self, seed: tf.Tensor, old: EnvState | None = None) -> tuple[EnvState, tf.Tensor]:
+    def reset(self, seed: tf.Tensor, old: EnvState | None = None) -> tuple[EnvState, Any]:
         """Starts N episodes, after those of `old`; returns state and observations [N, ...]."""
         inner = self._fresh(seed, None if old is None else old.inner)
         return EnvState(inner, tf.zeros([self.num_envs], tf.int32)), self.port.observe(inner)
@@ -88,9 +90,9 @@ class PortedEnvs:
         last = terminated | truncated
 
         fresh = self._fresh(reset_seed, inner)
-        inner_next = tf.nest.map_structure(lambda x, y: where(last, x, y), fresh, inner)
+        inner_next = tf.nest.map_structure(partial(where, last), fresh, inner)
         final_obs = self.port.observe(inner)
-        obs = where(last, self.port.observe(fresh), final_obs)
+        obs = tf.nest.map_structure(partial(where, last), self.port.observe(fresh), final_obs)
         state = EnvState(inner_next, tf.where(last, 0, time))
         return state, TimeStep(obs, reward, terminated, truncated, final_obs)
 

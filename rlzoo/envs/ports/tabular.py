@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo.ops import rng
+from rlzoo.spaces import BARE, MASK
 
 
 class TabularState(NamedTuple):
@@ -47,6 +48,10 @@ class Tabular:
         self._successor = np.array(successor, np.int32)
         self._reward = np.array(reward, np.float32)
         self._terminated = np.array(terminated, bool)
+        self._masks = None  # or [S, A] bool: what Taxi says of its states in `info`
+        if hasattr(source, "action_mask"):
+            states = range(int(source.observation_space.n))
+            self._masks = np.array([source.action_mask(state) for state in states], bool)
         self._first = np.flatnonzero(source.initial_state_distrib).astype(np.int32)
         self._cumulative = np.cumsum(source.initial_state_distrib[self._first]).astype(np.float32)
 
@@ -57,9 +62,10 @@ class Tabular:
             tf.gather(self._first, tf.searchsorted(self._cumulative, threshold, side="right"))
         )
 
-    def observe(self, state: TabularState) -> tf.Tensor:
-        """Returns the states [N] int64."""
-        return tf.cast(state.obs, tf.int64)
+    def observe(self, state: TabularState) -> Any:
+        """Returns the states [N] int64, with the mask of their valid actions if there is one."""
+        obs = tf.cast(state.obs, tf.int64)
+        return obs if self._masks is None else {BARE: obs, MASK: tf.gather(self._masks, obs)}
 
     def step(self, state: TabularState, action, seed):
         """Draws an outcome of each action."""

@@ -35,8 +35,9 @@ from rlzoo.interop.tf_agents.specs import action_spec, time_step_spec
 from rlzoo.interop.tf_agents.trajectories import episodes, pairs
 from rlzoo.ops import rng
 from rlzoo.replay import Replay
+from rlzoo.spaces import MASK, EnvSpec, leaf_of, mask_of, unmasked
 from rlzoo.tables import BRIDGED
-from rlzoo.types import Chunk, EnvSpec, Transitions
+from rlzoo.types import Chunk, Transitions
 
 _NOT_NEGATIVE = (0.0, math.inf)
 _TD_LOSSES = {
@@ -95,6 +96,9 @@ class TFAgentBridge:
         """Returns the number of gradient steps taken and metrics."""
         raise NotImplementedError
 
+    def _copy(self, torso: keras.Layer) -> keras.Layer:
+        return networks.copy_torso(torso, leaf_of(self.spec.obs))
+
     def _network(self, torso: keras.Layer, head: Head, seed: int) -> TorsoNetwork:
         network = TorsoNetwork(self.spec, torso, head, seed, name=f"{head}_network")
         network.create_variables()
@@ -109,7 +113,7 @@ class TFAgentBridge:
     def act(self, state: TFAgentState, obs, first, seed, explore: bool):
         """Chooses actions [N] by the strategy on Q-values or logits, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
-        scores = self._scores(obs)
+        scores = networks.masked_scores(self._scores(unmasked(obs)), obs)
         action, log_prob = exploration.choose(strategy, scores, state.exploration, state.step, seed)
         return action, log_prob, state
 
@@ -118,12 +122,16 @@ class TFAgentBridge:
         return getattr(output, "logits", output)  # [N, A]
 
     def update(self, state: TFAgentState, chunk: Chunk, seed):
-        """Learns from a chunk by `TFAgent.train`."""
+        """Learns from a chunk by `TFAgent.train`, which does not know of masks."""
+        mask = mask_of(chunk.obs)
+        chunk = chunk._replace(obs=unmasked(chunk.obs), next_obs=unmasked(chunk.next_obs))
         shown, explored = {}, state.exploration
         if self.exploration is not None:
             length, num_envs = chunk.reward.shape
-            obs = tf.reshape(chunk.obs, (length * num_envs, *self.spec.obs_shape))
+            obs = tf.reshape(chunk.obs, (length * num_envs, *chunk.obs.shape[2:]))
             scores = tf.reshape(self._scores(obs), (length, num_envs, self.spec.num_actions))
+            if mask is not None:
+                scores = networks.masked_scores(scores, {MASK: mask})
             shown = exploration.chunk_metrics(
                 self.exploration, scores, chunk, state.exploration, state.step
             )
@@ -155,7 +163,8 @@ class _ReplayBridge(TFAgentBridge):
     def __init__(self, spec: EnvSpec, config: Any, strategy: Any, torso: keras.Layer, seed: int):
         super().__init__(spec, config, strategy, torso, seed)
         self.chunk_length = config.train_every
-        self.replay = Replay(spec, config.replay_capacity)
+        bare = spec._replace(obs=leaf_of(spec.obs))
+        self.replay = Replay(bare, config.replay_capacity)
 
     def _learn(self, state, chunk, seed):
         self.replay.add(chunk)
@@ -254,8 +263,8 @@ class _ContinuousBridge(_ReplayBridge):
 
     def act(self, state: TFAgentState, obs, first, seed, explore: bool):
         """Chooses actions [N, ...]: the policy's, random ones before learning starts."""
-        zeros = tf.zeros(obs.shape[0])  # no log-probabilities: nothing here corrects by them
-        output, _ = self.network(obs)
+        zeros = tf.zeros(first.shape[0])  # no log-probabilities: nothing here corrects by them
+        output, _ = self.network(unmasked(obs))
         spec = self._action_spec
         if not explore:
             return _within(self._greedy(output), spec), zeros, state
@@ -345,10 +354,7 @@ class TFAgentsSAC(_ContinuousBridge):
     def _make(self, torso, seed):
         config, self._noise = self.config, _Noise()
         actor = self._network(torso, "squashed_normal", seed)
-        critics = [
-            self._network(networks.copy_torso(torso, self.spec), "critic", seed + 10 * i)
-            for i in (1, 2)
-        ]
+        critics = [self._network(self._copy(torso), "critic", seed + 10 * i) for i in (1, 2)]
         rates = (config.learning_rate, config.critic_learning_rate, config.alpha_learning_rate)
         # Of the newer kind it would train copies, out of our reach.
         optimizers = [tf.keras.optimizers.legacy.Adam(rate) for rate in rates]
@@ -448,16 +454,11 @@ class TFAgentsTD3(_ContinuousBridge):
     def _make(self, torso, seed):
         config, self._noise = self.config, _Noise()
         actor = self._network(torso, "action", seed)
-        target = _SmoothedTarget(
-            self.spec, networks.copy_torso(torso, self.spec), "action", seed, "target"
-        )
+        target = _SmoothedTarget(self.spec, self._copy(torso), "action", seed, "target")
         target.noise, target.scale = self._noise, (config.target_noise, config.target_noise_limit)
         self._noise.source = _seeds(rng.from_int(0))  # to build it
         target.create_variables()
-        critics = [
-            self._network(networks.copy_torso(torso, self.spec), "critic", seed + 10 * i)
-            for i in (1, 2)
-        ]
+        critics = [self._network(self._copy(torso), "critic", seed + 10 * i) for i in (1, 2)]
         rates = (config.learning_rate, config.critic_learning_rate)
         optimizers = [_adam(rate) for rate in rates]
         agent = td3_agent.Td3Agent(
@@ -551,7 +552,7 @@ class TFAgentsREINFORCE(_EpisodeBridge):
         actor = self._network(torso, "logits", seed)
         value, trained = None, [*actor.trainable_variables]
         if config.baseline:
-            value = self._network(networks.copy_torso(torso, self.spec), "value", seed + 10)
+            value = self._network(self._copy(torso), "value", seed + 10)
             trained += value.trainable_variables
         optimizer = _adam(config.learning_rate)
         agent = reinforce_agent.ReinforceAgent(
@@ -619,7 +620,7 @@ class TFAgentsPPO(_EpisodeBridge):
     def _make(self, torso, seed):
         config = self.config
         actor = self._network(torso, "logits", seed)
-        value = self._network(networks.copy_torso(torso, self.spec), "value", seed + 10)
+        value = self._network(self._copy(torso), "value", seed + 10)
         optimizer = _adam(config.learning_rate)
         agent = ppo_clip_agent.PPOClipAgent(
             self._time_step_spec,
@@ -647,7 +648,7 @@ class TFAgentsPPO(_EpisodeBridge):
     def _learn(self, state, chunk, seed):
         # The network is still the one that acted, so this is the distribution it acted by.
         length, num_envs = chunk.reward.shape
-        obs = tf.reshape(chunk.obs, (length * num_envs, *self.spec.obs_shape))
+        obs = tf.reshape(chunk.obs, (length * num_envs, *chunk.obs.shape[2:]))
         scores = tf.reshape(self._scores(obs), (length, num_envs, self.spec.num_actions))
         log_probs = self.exploration.log_probs(scores, state.exploration, state.step)
         experience = episodes(chunk, {"dist_params": {"logits": log_probs}})

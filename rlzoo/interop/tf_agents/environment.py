@@ -10,6 +10,7 @@ from tf_agents.trajectories import time_step as ts
 from rlzoo.envs import make_envs
 from rlzoo.envs.making import EnvSource
 from rlzoo.interop.tf_agents.specs import action_array_spec, observation_array_spec
+from rlzoo.spaces import unmasked
 
 _FIRST, _MID, _LAST = (np.int32(kind) for kind in range(3))  # as in ts.StepType
 
@@ -70,8 +71,8 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
     def _reset(self) -> ts.TimeStep:
         self._over[:] = False
         obs = self._envs.reset()
-        zeros = np.zeros(len(obs), np.float32)
-        return self._time_step(np.full(len(obs), _FIRST), zeros, zeros + 1, obs)
+        zeros = np.zeros(self._envs.num_envs, np.float32)
+        return self._time_step(np.full(len(zeros), _FIRST), zeros, zeros + 1, obs)
 
     def _step(self, action: Any) -> ts.TimeStep:
         action = np.asarray(action)
@@ -84,5 +85,5 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
 
     def _time_step(self, kind: Any, reward: Any, discount: Any, obs: Any) -> ts.TimeStep:
         # Not by name: TF-Agents orders the fields (step_type, reward, discount, observation).
-        step = (kind.astype(np.int32), reward, discount.astype(np.float32), obs)
+        step = (kind.astype(np.int32), reward, discount.astype(np.float32), unmasked(obs))
         return ts.TimeStep(*step if self._is_batched else (part[0] for part in step))

@@ -10,7 +10,7 @@ from tf_agents.networks import network
 
 from rlzoo import networks
 from rlzoo.interop.tf_agents.specs import action_spec, observation_spec
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import Discrete, EnvSpec, leaf_of
 
 Head = Literal["q", "logits", "value", "squashed_normal", "action", "critic"]
 
@@ -26,7 +26,8 @@ class Features(tf.keras.layers.Layer):
 
     def __init__(self, spec: EnvSpec, torso: keras.Layer):
         super().__init__(name="features", autocast=False)
-        self._obs_shape = spec.obs_shape
+        self._obs_shape = observation_spec(spec).shape
+        spec = spec._replace(obs=leaf_of(spec.obs))
         model = networks.build_network(spec, torso, keras.layers.Identity())
         self.model = model
         self.num_features = model.outputs[0].shape[-1]
@@ -81,8 +82,9 @@ class TorsoNetwork(network.Network):
         self._torso, self._spec = torso, spec
         self._action_spec = action_spec(spec)
         self._size = size = self._action_spec.shape.num_elements()
-        units = {"q": spec.num_actions, "logits": spec.num_actions, "squashed_normal": 2 * size}
-        units |= {"value": 1, "critic": 1, "action": size}
+        units = {"value": 1, "critic": 1, "action": size, "squashed_normal": 2 * size}
+        if isinstance(spec.action, Discrete):
+            units |= {"q": spec.action.n, "logits": spec.action.n}
         gain = 1.0 if head in ("q", "value", "critic") else 0.01
         self._join = _dense(_CRITIC_UNITS, 2.0**0.5, seed + 1, "relu") if head == "critic" else None
         self._last = _dense(units[head], gain, seed)
@@ -98,7 +100,9 @@ class TorsoNetwork(network.Network):
 
     def copy(self, **kwargs: Any) -> "TorsoNetwork":
         """Returns a network of the same configuration with variables of its own."""
-        return super().copy(**{"torso": networks.copy_torso(self._torso, self._spec), **kwargs})
+        return super().copy(
+            **{"torso": networks.copy_torso(self._torso, leaf_of(self._spec.obs)), **kwargs}
+        )
 
     def call(self, inputs, step_type=None, network_state=(), training=False):
         """Returns the head's output and the (empty) network state."""

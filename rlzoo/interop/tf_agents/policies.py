@@ -11,6 +11,7 @@ from tf_agents.trajectories import policy_step
 from rlzoo import exploration, networks
 from rlzoo.interop.tf_agents.specs import action_spec, check_specs, time_step_spec
 from rlzoo.ops import rng
+from rlzoo.spaces import Discrete, describe
 
 
 class ScoresPolicy(tf_policy.TFPolicy):
@@ -143,10 +144,15 @@ def to_tf_policy(agent: Any, *, explore: bool = False, seed: int = 0, environmen
         ValueError: specs that do not fit, by name, or an agent that has no such network.
     """
     agent = getattr(agent, "agent", agent)
-    if agent.spec.action_box is not None or not hasattr(agent.network, "inputs"):
+    if not isinstance(agent.spec.action, Discrete) or not hasattr(agent.network, "inputs"):
         raise ValueError(
             f"Expected an agent of rlzoo on Discrete actions, received {type(agent).__name__}. An "
             "agent of TF-Agents has a policy of its own: agent.tf_agent.policy."
+        )
+    if isinstance(agent.spec.obs, dict):
+        raise ValueError(
+            "Expected an agent on observations that are one array without a mask, received one on "
+            f"{describe(agent.spec.obs)}: a policy of TF-Agents cannot pass more on."
         )
     if environment is not None:
         check_specs(agent.spec, environment.observation_spec(), environment.action_spec())

@@ -6,23 +6,22 @@ import numpy as np
 from tf_agents.specs import array_spec, tensor_spec
 from tf_agents.trajectories import time_step as ts
 
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import Discrete, EnvSpec, leaf_of
 
 
 def observation_array_spec(spec: EnvSpec) -> array_spec.ArraySpec:
     """Returns the spec of one environment's observation."""
-    if spec.num_states is not None:
-        return array_spec.BoundedArraySpec(
-            (), spec.obs_dtype, 0, spec.num_states - 1, name="observation"
-        )
-    return array_spec.ArraySpec(spec.obs_shape, spec.obs_dtype, name="observation")
+    obs = leaf_of(spec.obs)  # a mask is no matter of theirs
+    if isinstance(obs, Discrete):
+        return array_spec.BoundedArraySpec(obs.shape, obs.dtype, 0, obs.n - 1, name="observation")
+    return array_spec.ArraySpec(obs.shape, obs.dtype, name="observation")
 
 
 def action_array_spec(spec: EnvSpec) -> array_spec.BoundedArraySpec:
     """Returns the spec of one environment's action: 0..n-1 if Discrete, else its bounds."""
-    box = spec.action_box
-    if box is None:
-        return array_spec.BoundedArraySpec((), np.int32, 0, spec.num_actions - 1, name="action")
+    box = spec.action
+    if isinstance(box, Discrete):
+        return array_spec.BoundedArraySpec((), np.int32, 0, box.n - 1, name="action")
     low, high = np.asarray(box.low, np.float32), np.asarray(box.high, np.float32)
     return array_spec.BoundedArraySpec(box.shape, np.float32, low, high, name="action")
 

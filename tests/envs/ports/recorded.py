@@ -11,6 +11,7 @@ import tensorflow as tf
 from rlzoo.envs import make_env, make_envs
 from rlzoo.envs.ports import EnvState, make_ported_envs
 from rlzoo.ops import rng
+from rlzoo.spaces import unmasked
 from rlzoo.types import TimeStep
 from tests.helpers import xla
 
@@ -72,7 +73,9 @@ def repeat(env_id, env_kwargs, recorded: Recorded) -> tuple[np.ndarray, TimeStep
         return obs, ported.step(state, action, rng.from_int(1))[1]
 
     obs, taken = step(*map(tf.constant, (recorded.state, recorded.time, recorded.action)))
-    return obs.numpy(), TimeStep(*(part.numpy() for part in taken))
+    taken = tf.nest.map_structure(lambda part: part.numpy(), taken)
+    bare = taken._replace(obs=unmasked(taken.obs), final_obs=unmasked(taken.final_obs))
+    return unmasked(obs).numpy(), bare
 
 
 def assert_same(env_id, env_kwargs, state_of, policy: Policy, num=10_000) -> Recorded:

@@ -11,7 +11,7 @@ from rlzoo.envs import make_env
 from rlzoo.envs.ports import PORTS, PortedEnvs, make_port
 from rlzoo.envs.ports.base import wrap_angle
 from rlzoo.ops import rng
-from rlzoo.types import EnvSpec
+from rlzoo.spaces import Box, Discrete, EnvSpec, unmasked
 from tests.env_doubles import ChainEnv
 from tests.helpers import graph, xla
 from tests.port_parity import spec_of
@@ -49,7 +49,7 @@ class Walk:
 
 
 def walks(num_envs=N, limit: int | None = LIMIT):
-    return PortedEnvs(Walk(), EnvSpec((2,), "int32", None, 3, limit), num_envs)
+    return PortedEnvs(Walk(), EnvSpec(Box((2,), "int32"), Discrete(3), limit), num_envs)
 
 
 def actions_for(num_envs, seed=0):
@@ -67,7 +67,7 @@ def rollout(envs, compiled, actions, seed=5):
         state, out = step(state, tf.constant(action), rng.fold_in(seed, t + 1))
         steps.append(out)
     stacked = tf.nest.map_structure(lambda *x: np.stack(x), *steps)
-    return first.numpy(), np.stack(times), stacked
+    return unmasked(first).numpy(), np.stack(times), stacked
 
 
 @pytest.fixture(scope="module")

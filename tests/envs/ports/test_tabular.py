@@ -7,6 +7,7 @@ from rlzoo.envs import make_env
 from rlzoo.envs.ports import make_port
 from rlzoo.envs.ports.tabular import TabularState
 from rlzoo.ops import rng
+from rlzoo.spaces import MASK, unmasked
 from tests.envs.ports.recorded import (
     assert_same,
     assert_same_run,
@@ -128,7 +129,7 @@ def test_starts_are_spread_as_in_the_original(env_id, env_kwargs):
     env = make_env(env_id, env_kwargs)
     expected = env.unwrapped.initial_state_distrib
     port = make_port(env)
-    reset = xla(lambda: port.observe(port.reset(rng.from_int(1), 20_000)))
+    reset = xla(lambda: unmasked(port.observe(port.reset(rng.from_int(1), 20_000))))
     ours = reset().numpy()
     assert ours.dtype == np.int64
     assert fit(np.bincount(ours, minlength=len(expected)), expected) > 0.01
@@ -143,6 +144,15 @@ def test_one_start(env_id):
     port = make_port(env)
     starts = port.observe(port.reset(rng.from_int(0), 50)).numpy()
     assert set(starts.tolist()) == {env.reset(seed=0)[0]}
+
+
+def test_taxi_says_in_every_state_which_actions_are_valid():
+    env = make_env(TAXI)
+    port, states = make_port(env), np.arange(500, dtype=np.int32)
+    obs = xla(port.observe)(TabularState(tf.constant(states)))
+    assert obs[MASK].dtype == tf.bool and obs["obs"].dtype == tf.int64
+    wanted = [env.unwrapped.action_mask(state) for state in states]
+    np.testing.assert_array_equal(obs[MASK], np.array(wanted, bool))
 
 
 def test_a_fickle_passenger_is_refused():

@@ -133,15 +133,23 @@ class EpsilonSoftmax(Exploration):
 
 def choose(
     strategy: Exploration, scores: tf.Tensor, state, step: tf.Tensor, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Draws one action per row from a strategy's distribution.
 
     Returns:
-        The actions [N] int32 and the log-probabilities with which they were drawn [N] float32.
+        The actions [N] int32, and what `extras` names.
     """
     log_probs = strategy.log_probs(scores, state, step)  # [N, A]
     action = rng.categorical(seed, log_probs)  # [N]
-    return action, losses.select(log_probs, action)
+    return action, {"log_prob": losses.select(log_probs, action), "scores": scores}
+
+
+def extras(num_actions: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Returns the shape and dtype, for one environment, of what `choose` tells of a choice.
+
+    That is the log-probability with which the action was drawn, and the scores it was drawn by.
+    """
+    return {"log_prob": ((), "float32"), "scores": ((num_actions,), "float32")}
 
 
 def check_log_probs(strategy: Exploration, num_actions: int) -> None:
@@ -167,20 +175,20 @@ def check_log_probs(strategy: Exploration, num_actions: int) -> None:
 
 
 def chunk_metrics(
-    strategy: Exploration, scores: tf.Tensor, chunk: Chunk, state, step: tf.Tensor
+    strategy: Exploration, chunk: Chunk, state, step: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Returns what TensorBoard shows of a strategy over a chunk.
 
     Args:
         strategy: the strategy that acted.
-        scores: [T, N, A] float32, the scores it saw.
-        chunk: what was done; only its valid rows count.
+        chunk: what was done, with the scores [T, N, A] it was done by; only valid rows count.
         state: the strategy's state.
         step: [] int64, environment steps.
 
     Returns:
         `exploration/entropy` in nats, `exploration/greedy_fraction`, and each rate.
     """
+    scores = chunk.extras["scores"]
     entropy = losses.entropy(strategy.log_probs(scores, state, step))  # [T, N]
     greedy = tf.equal(losses.select(scores, chunk.action), tf.reduce_max(scores, axis=-1))
     return {

@@ -33,8 +33,8 @@ class Chunk(NamedTuple):
     last: Any  # [T, N] bool: terminated or truncated
     first: Any  # [T, N] bool: obs is the first of an episode
     next_obs: Any  # [T, N, ...] the true successor of obs
-    behaviour_log_prob: Any  # [T, N] float32: log-probability of action when taken
     valid: Any  # [T, N] bool: False on padding after an episode that fills no chunk
+    extras: Any  # dict of [T, N, ...]: what acting knew and learning wants, as `Agent.extras` says
 
 
 class Transitions(NamedTuple):

@@ -142,8 +142,11 @@ def random_chunk(spec: EnvSpec, length: int, num_envs: int, seed: int, whole=Fal
         last=last,
         first=first,
         next_obs=next_obs,
-        behaviour_log_prob=np.full(shape, -np.log(spec.num_actions), np.float32),
         valid=valid,
+        extras={
+            "log_prob": np.full(shape, -np.log(spec.num_actions), np.float32),
+            "scores": rng.normal(size=(*shape, spec.num_actions)).astype(np.float32),
+        },
     )
 
 
@@ -217,7 +220,7 @@ def collect(loop: HostLoop) -> Chunk:
     if loop._actor is not None:  # the agent may have learned outside the loop
         loop._actor.packed = loop._actor.packed[:0]
         loop._prepare_actor()
-    return Chunk(*(field.copy() for field in loop._collect()[0]))
+    return tf.nest.map_structure(np.copy, loop._collect()[0])
 
 
 class PortEnvs:

@@ -16,6 +16,7 @@ from rlzoo.exploration import EpsilonGreedy, EpsilonSoftmax, Exploration, Greedy
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Exponential, Linear, Piecewise
+from rlzoo.spaces import Discrete
 from tests.env_doubles import ChainEnv
 from tests.helpers import BOX, chi_square_fits, make_agent, random_chunk, tensors, xla
 
@@ -174,20 +175,20 @@ def test_a_strategy_without_log_probs_says_what_is_missing():
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 def test_choose_draws_from_the_distribution_and_reports_its_log_probability(strategy):
     scores = tf.constant(np.tile(np.float32([0.5, 1.0, -INF, 0.0]), (20_000, 1)))
-    action, log_prob = exploration.choose(strategy, scores, (), ZERO, rng.from_int(3))
+    action, extras = exploration.choose(strategy, scores, (), ZERO, rng.from_int(3))
     want = probabilities(strategy, scores[:1])[0]
     assert action.dtype == tf.int32
     assert chi_square_fits(np.bincount(action, minlength=4), want)
-    np.testing.assert_allclose(np.exp(log_prob), want[action.numpy()], rtol=1e-5)
+    np.testing.assert_allclose(np.exp(extras["log_prob"]), want[action.numpy()], rtol=1e-5)
 
 
 def test_metrics_of_a_chunk_by_hand():
-    chunk = random_chunk(BOX._replace(num_actions=2), 2, 2, seed=0)
+    chunk = random_chunk(BOX._replace(action=Discrete(2)), 2, 2, seed=0)
     action = np.array([[0, 1], [1, 0]], np.int32)
     valid = np.array([[True, True], [True, False]])
     scores = np.float32([[[0, 1], [0, 1]], [[0, 0], [9, 0]]])  # greedy: no, yes, yes (a tie)
-    chunk = chunk._replace(action=action, valid=valid)
-    shown = exploration.chunk_metrics(EpsilonGreedy(0.5), tf.constant(scores), chunk, (), ZERO)
+    chunk = chunk._replace(action=action, valid=valid, extras={"scores": tf.constant(scores)})
+    shown = exploration.chunk_metrics(EpsilonGreedy(0.5), chunk, (), ZERO)
     skewed = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert {tag: float(value) for tag, value in shown.items()} == pytest.approx(
         {
@@ -233,9 +234,9 @@ def test_a_strategy_of_the_users_own_that_counts_fits_every_agent(name):
     assert state.exploration["counts"].numpy().tolist() == [0, chunk.valid.sum(), 0]
     assert int(state.exploration["chunks"]) == 1
     assert float(metrics["exploration/width"]) == 1.0
-    action, log_prob, state = act(state, obs, first, seed)
+    action, extras, state = act(state, obs, first, seed)
     assert (action.numpy() != 1).all(), "actions never tried have by far the widest bounds"
-    assert np.isfinite(log_prob).all()
+    assert np.isfinite(extras["log_prob"]).all()
     assert int(state.exploration["chunks"]) == 1
 
 

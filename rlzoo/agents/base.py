@@ -54,6 +54,7 @@ class Agent(Protocol):
     spec: EnvSpec  # of the environments it acts in
     network: keras.Model  # observation -> scores, the part that supervised pretraining trains
     exploration: Exploration
+    extras: dict[str, tuple[tuple[int, ...], str]]  # what `act` tells: shape and dtype by name
     chunk_length: int  # T, steps per environment between updates
     whole_episodes: bool  # each environment plays one episode per chunk, padded to T
 
@@ -70,7 +71,7 @@ class Agent(Protocol):
 
     def act(
         self, state: Any, obs: tf.Tensor, first: tf.Tensor, seed: tf.Tensor, explore: bool
-    ) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], Any]:
         """Chooses one action per environment.
 
         Args:
@@ -81,7 +82,7 @@ class Agent(Protocol):
             explore: whether to follow the exploration strategy, or be greedy.
 
         Returns:
-            The actions [N] int32, their log-probabilities [N] float32, the next state.
+            The actions [N] int32, a dict of what `extras` names [N, ...], the next state.
         """
         ...
 

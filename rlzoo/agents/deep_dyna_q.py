@@ -119,6 +119,7 @@ class DeepDynaQ:
         self.spec = spec
         self.config = config
         self.exploration = strategy
+        self.extras = exploration.extras(spec.num_actions)
         self.chunk_length = config.train_every
         head = networks.q_values(spec.num_actions, seed)
         self.network = networks.build_network(spec, torso, head, seed=seed)
@@ -139,16 +140,13 @@ class DeepDynaQ:
         """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
         q = self.network(obs, training=False)  # [N, A]
-        action, log_prob = exploration.choose(strategy, q, state.exploration, state.step, seed)
-        return action, log_prob, state
+        action, extras = exploration.choose(strategy, q, state.exploration, state.step, seed)
+        return action, extras, state
 
     def update(self, state: DeepDynaQState, chunk: Chunk, seed):
         """Stores the chunk; then a real gradient step, model steps, simulated gradient steps."""
         config = self.config
-        scores, _ = networks.unroll(self.network, chunk.obs, (), chunk.first)  # [T, N, A]
-        shown = exploration.chunk_metrics(
-            self.exploration, scores, chunk, state.exploration, state.step
-        )
+        shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
         self.replay.add(chunk)
         self.model.observe(chunk)
         seeds = rng.split(seed, 3)

@@ -164,6 +164,7 @@ class DQN:
         self.spec = spec
         self.config = config
         self.exploration = strategy
+        self.extras = exploration.extras(spec.num_actions)
         self.chunk_length = config.train_every
         self.network = networks.build_network(spec, torso, head(spec.num_actions, seed), seed=seed)
         beside = networks.learning_bytes(self.network, config.batch_size)
@@ -191,15 +192,12 @@ class DQN:
         """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
         q, recurrent = networks.apply(self.network, obs, state.recurrent, first)  # [N, A]
-        action, log_prob = exploration.choose(strategy, q, state.exploration, state.step, seed)
-        return action, log_prob, state._replace(recurrent=recurrent)
+        action, extras = exploration.choose(strategy, q, state.exploration, state.step, seed)
+        return action, extras, state._replace(recurrent=recurrent)
 
     def update(self, state: DQNState, chunk: Chunk, seed):
         """Stores the chunk, then takes `updates_per_chunk` gradient steps on replay."""
-        scores, _ = networks.unroll(self.network, chunk.obs, state.start, chunk.first)  # [T, N, A]
-        shown = exploration.chunk_metrics(
-            self.exploration, scores, chunk, state.exploration, state.step
-        )
+        shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
         self.replay.add(chunk, *state.start)
         ready = self.replay.size >= self.config.learning_starts
         num_updates = tf.where(ready, self.config.updates_per_chunk, 0)

@@ -78,7 +78,7 @@ def reinforce_loss(logits, chunk: Chunk, advantage, config: REINFORCEConfig):
     """Returns the surrogate loss (sum over steps, mean over episodes) and the mean entropy."""
     log_probs = tf.nn.log_softmax(logits)  # [T, N, A]
     log_prob = losses.select(log_probs, chunk.action)  # [T, N]
-    ratio = tf.exp(tf.where(chunk.valid, log_prob - chunk.behaviour_log_prob, 0.0))
+    ratio = tf.exp(tf.where(chunk.valid, log_prob - chunk.extras["log_prob"], 0.0))
     weight = ratio * advantage if config.importance_correction else advantage
     entropy = losses.entropy(log_probs)  # [T, N]
     loss = -tf.stop_gradient(weight) * log_prob - config.entropy_cost * entropy
@@ -129,6 +129,7 @@ class REINFORCE:
         self.spec = spec
         self.config = config
         self.exploration = strategy
+        self.extras = exploration.extras(spec.num_actions)
         self.chunk_length = spec.max_episode_steps
         head = networks.policy_logits(spec.num_actions, seed)
         self.network = networks.build_network(spec, torso, head, seed=seed)
@@ -150,8 +151,8 @@ class REINFORCE:
         """Chooses actions [N] by the exploration strategy on the logits, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
         logits, recurrent = networks.apply(self.network, obs, state.recurrent, first)  # [N, A]
-        action, log_prob = exploration.choose(strategy, logits, state.exploration, state.step, seed)
-        return action, log_prob, state._replace(recurrent=recurrent)
+        action, extras = exploration.choose(strategy, logits, state.exploration, state.step, seed)
+        return action, extras, state._replace(recurrent=recurrent)
 
     def update(self, state: REINFORCEState, chunk: Chunk, seed):
         """Takes one gradient step on N whole episodes."""
@@ -170,9 +171,7 @@ class REINFORCE:
             loss += networks.penalty(self.network)
         norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)
 
-        shown = exploration.chunk_metrics(
-            self.exploration, logits, chunk, state.exploration, state.step
-        )
+        shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
         learned = {"loss/policy": loss, "loss/entropy": entropy, "grad/norm": norm}
         if self.config.baseline:
             learned |= self._fit_baseline(chunk, returns)

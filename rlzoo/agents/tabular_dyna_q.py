@@ -152,6 +152,7 @@ class TabularDynaQ:
         self.spec = spec
         self.config = config
         self.exploration = strategy
+        self.extras = exploration.extras(spec.num_actions)
         obs, num_states = networks.inputs(spec.obs), num_inputs(unmasked(spec.obs))
         table = keras.layers.Embedding(
             num_states, spec.num_actions, embeddings_initializer="zeros", name="q_table"
@@ -183,16 +184,13 @@ class TabularDynaQ:
         """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
         q = self.network(obs)  # [N, A]
-        action, log_prob = exploration.choose(strategy, q, state.exploration, state.step, seed)
-        return action, log_prob, state
+        action, extras = exploration.choose(strategy, q, state.exploration, state.step, seed)
+        return action, extras, state
 
     def update(self, state: TabularDynaQState, chunk: Chunk, seed):
         """Learns from each step of the chunk, then plans `planning_steps` times."""
         config = self.config
-        scores, _ = networks.unroll(self.network, chunk.obs, (), chunk.first)  # [T, N, A]
-        shown = exploration.chunk_metrics(
-            self.exploration, scores, chunk, state.exploration, state.step
-        )
+        shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
         steps = tf.nest.map_structure(lambda x: tf.reshape(x, (-1, *x.shape[2:])), chunk)  # [T * N]
         obs, next_obs = (tf.cast(unmasked(x), tf.int32) for x in (steps.obs, steps.next_obs))
         pair = obs * self.spec.num_actions + steps.action
@@ -242,7 +240,7 @@ class TabularDynaQ:
         return state, {
             **shown,
             "loss/td": tf.math.divide_no_nan(total, tf.cast(num_valid, tf.float32)),
-            "value/q": tf.reduce_mean(tf.reduce_max(scores, axis=-1)),
+            "value/q": tf.reduce_mean(tf.reduce_max(chunk.extras["scores"], axis=-1)),
             "model/pairs": tf.cast(model.num_pairs, tf.float32),
             "updates": tf.constant(count * (1.0 + config.planning_steps)),
         }

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent
 from rlzoo.ops import rng
-from rlzoo.spaces import EnvSpec, map_leaves
-from rlzoo.types import Chunk
+from rlzoo.spaces import map_leaves
+from rlzoo.types import Chunk, TimeStep
 
 ACT, UPDATE, ENV_STEP, ENV_RESET = range(4)  # random streams of a run
 
@@ -72,12 +72,40 @@ class Compiled:
             raise
 
 
-def chunk_fields(spec: EnvSpec, shape: tuple[int, int]) -> Chunk:
-    """Returns the shape and dtype of every field of a chunk of T steps of N environments."""
+def chunk_fields(agent: Agent, num_envs: int) -> dict[str, Any]:
+    """Returns the shape and dtype of every field of an agent's chunk."""
+    spec, shape = agent.spec, (agent.chunk_length, num_envs)
     obs = map_leaves(lambda leaf: ((*shape, *leaf.shape), leaf.dtype), spec.obs)
     action = ((*shape, *spec.action.shape), spec.action_dtype)
     number, flag = (shape, "float32"), (shape, "bool")
-    return Chunk(obs, action, number, number, flag, flag, obs, number, flag)
+    extras = map_leaves(lambda field: ((*shape, *field[0]), field[1]), agent.extras)
+    chunk = Chunk(obs, action, number, number, flag, flag, obs, flag, extras)
+    return chunk._asdict()
+
+
+def chunk_row(obs, first, action, extras, step: TimeStep, last, valid) -> Chunk:
+    """Returns one row of a chunk, [N, ...] of each field, arrays or tensors.
+
+    Args:
+        obs: before the step.
+        first: [N] bool, whether it is the first of an episode.
+        action: what was done.
+        extras: what acting told.
+        step: what came of it.
+        last: [N] bool, whether the episode ends for the learner.
+        valid: [N] bool, whether there was a step.
+    """
+    return Chunk(
+        obs=obs,
+        action=action,
+        reward=step.reward,
+        discount=~step.terminated,
+        last=last,
+        first=first,
+        next_obs=step.final_obs,
+        valid=valid,
+        extras=extras,
+    )
 
 
 def initial_state(agent: Agent, num_envs: int) -> LoopState:
@@ -106,14 +134,25 @@ def adopt(agent: Agent, num_envs: int, arrays: Mapping[str, np.ndarray]) -> Loop
     return tf.nest.pack_sequence_as(fresh, tensors)
 
 
-def compile_act(agent: Agent, num_envs: int, seed: int, explore: bool) -> Compiled:
-    """Compiles (LoopState, obs, first) -> (action, log_prob, LoopState)."""
+def compile_act(
+    agent: Agent, num_envs: int, seed: int, explore: bool, record: bool = False
+) -> Compiled:
+    """Compiles (LoopState, obs, first) -> (action, LoopState), or (action, extras, LoopState).
+
+    Args:
+        agent: who acts.
+        num_envs: N.
+        seed: of the run.
+        explore: whether to follow the exploration strategy, or be greedy.
+        record: whether to return what acting knew, too.
+    """
     stream = rng.fold_in(rng.from_int(seed), ACT)
 
     def act(state: LoopState, obs, first):
         seed = rng.fold_in(stream, state.acts)
-        action, log_prob, agent_state = agent.act(state.agent, obs, first, seed, explore)
-        return action, log_prob, state._replace(agent=agent_state, acts=state.acts + 1)
+        action, extras, agent_state = agent.act(state.agent, obs, first, seed, explore)
+        state = state._replace(agent=agent_state, acts=state.acts + 1)
+        return (action, extras, state) if record else (action, state)
 
     state = tensor_specs(initial_state(agent, num_envs))
     obs = map_leaves(lambda x: tf.TensorSpec((num_envs, *x.shape), x.dtype), agent.spec.obs)

@@ -115,7 +115,7 @@ class Evaluator:
         limit = envs.spec.max_episode_steps or _MAX_STEPS
         for _ in range(limit):
             on_step()
-            action, _, *tensors = self._act(
+            action, *tensors = self._act(
                 *tensors, *map(tf.constant, leaves(obs)), tf.constant(first)
             )
             step = envs.step(action.numpy(), active)

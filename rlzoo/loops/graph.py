@@ -23,6 +23,7 @@ from rlzoo.loops.compiled import (
     Report,
     adopt,
     chunk_fields,
+    chunk_row,
     diverged,
     initial_state,
     is_learned,
@@ -212,29 +213,20 @@ class GraphLoop:
         agent, envs = self.agent, self.envs
         length, num_envs = agent.chunk_length, envs.num_envs
         update = tf.function(agent.update, autograph=False)
-        fields = chunk_fields(agent.spec, (length, num_envs))._asdict()
+        fields = chunk_fields(agent, num_envs)
         rows = Chunk(**map_leaves(lambda field: tf.TensorSpec(*field), fields))
 
         def step(state: GraphState, active):
             """Takes one step in every environment; returns state and row of the chunk."""
             loop = state.loop
             seed = self._stream(ACT, loop.acts)
-            action, log_prob, agent_state = agent.act(
+            action, extras, agent_state = agent.act(
                 loop.agent, state.obs, state.first, seed, explore=True
             )
             env_state, now = envs.step(state.envs, action, self._stream(ENV_STEP, loop.acts))
             last = now.terminated | now.truncated
-            row = Chunk(
-                obs=state.obs,
-                action=action,
-                reward=now.reward,
-                discount=tf.cast(~now.terminated, tf.float32),
-                last=last,
-                first=state.first,
-                next_obs=now.final_obs,
-                behaviour_log_prob=log_prob,
-                valid=active,
-            )
+            row = chunk_row(state.obs, state.first, action, extras, now, last, active)
+            row = row._replace(discount=tf.cast(row.discount, tf.float32))
             state = GraphState(
                 loop=loop._replace(agent=agent_state, acts=loop.acts + 1),
                 envs=env_state,

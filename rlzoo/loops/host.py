@@ -18,6 +18,7 @@ from rlzoo.loops.compiled import (
     Report,
     adopt,
     chunk_fields,
+    chunk_row,
     compile_act,
     diverged,
     initial_state,
@@ -26,7 +27,7 @@ from rlzoo.loops.compiled import (
 )
 from rlzoo.loops.light import NumpyActor
 from rlzoo.ops import rng
-from rlzoo.spaces import Discrete, EnvSpec, Layout, filled, items, leaves, map_leaves, write_row
+from rlzoo.spaces import Discrete, Layout, filled, items, leaves, map_leaves, write_row
 from rlzoo.types import Chunk
 
 
@@ -37,12 +38,12 @@ class Packing:
     nine.
 
     Args:
-        spec: of the environment.
-        shape: T, N.
+        agent: whose chunks they are.
+        num_envs: N.
     """
 
-    def __init__(self, spec: EnvSpec, shape: tuple[int, int]):
-        self._layout = Layout(chunk_fields(spec, shape)._asdict())
+    def __init__(self, agent: Agent, num_envs: int):
+        self._layout = Layout(chunk_fields(agent, num_envs))
         self.num_bytes = self._layout.num_bytes
 
     def views(self, data: np.ndarray) -> Chunk:
@@ -76,7 +77,7 @@ def compile_update(
     acting = rng.fold_in(rng.from_int(seed), ACT)
     tags: list[str] = []
 
-    packing = Packing(agent.spec, (agent.chunk_length, num_envs))
+    packing = Packing(agent, num_envs)
 
     def update(state: LoopState, data):
         chunk = packing.unpack(data)
@@ -116,7 +117,7 @@ class HostLoop:
         self.episode_length = np.zeros(envs.num_envs, np.int64)
         self.first = np.ones(envs.num_envs, bool)
         self.obs: Any = envs.reset() if not agent.whole_episodes else None
-        packing = Packing(agent.spec, (agent.chunk_length, envs.num_envs))
+        packing = Packing(agent, envs.num_envs)
         self._data = np.zeros(packing.num_bytes, np.uint8)  # the chunk at hand
         self._chunk = packing.views(self._data)
         self._actor = self._make_actor()
@@ -140,7 +141,7 @@ class HostLoop:
         agent, num_envs, seed = self.agent, self.envs.num_envs, self._seed
         self._update, self._tags = compile_update(agent, num_envs, seed, self._actor)
         if self._actor is None:
-            self._act = compile_act(agent, num_envs, seed, explore=True)
+            self._act = compile_act(agent, num_envs, seed, explore=True, record=True)
         self._prepare_actor()
         self._compiled = True
 
@@ -194,21 +195,15 @@ class HostLoop:
             self.obs, active = envs.reset(), ~envs.retired
             self.first = np.ones(num_envs, bool)
         for t in range(self.agent.chunk_length):
-            action, log_prob = self._choose(t)
+            action, extras = self._choose(t)
             step = envs.step(action, active)
             last = step.terminated | step.truncated
             if active is not None and t + 1 == self.agent.chunk_length:
                 last |= active  # an episode that goes on past the limit its environment states
             taken = ~envs.lost if active is None else active & ~envs.lost
-            write_row(chunk.obs, t, self.obs)
-            chunk.action[t] = action
-            chunk.reward[t] = step.reward
-            chunk.discount[t] = ~step.terminated
-            chunk.last[t] = last
-            chunk.first[t] = self.first
-            write_row(chunk.next_obs, t, step.final_obs)
-            chunk.behaviour_log_prob[t] = log_prob
-            chunk.valid[t] = taken
+            row = chunk_row(self.obs, self.first, action, extras, step, last, taken)
+            for rows, values in zip(chunk, row, strict=True):
+                write_row(rows, t, values)
             self.episode_return += step.reward
             self.episode_length += taken
             if last.any():
@@ -224,14 +219,14 @@ class HostLoop:
                     break
         return chunk, episodes
 
-    def _choose(self, t: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns actions [N] and their log-probabilities [N] for row t of a chunk."""
+    def _choose(self, t: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Returns actions [N] and what acting knew, for row t of a chunk."""
         if self._actor is not None:
             return self._actor(self.obs, t)
-        action, log_prob, *self._tensors = self._act(
-            *self._tensors, *map(tf.constant, leaves(self.obs)), tf.constant(self.first)
-        )
-        return action.numpy(), log_prob.numpy()
+        seen = map(tf.constant, leaves(self.obs))
+        action, *told = self._act(*self._tensors, *seen, tf.constant(self.first))
+        self._tensors = told[len(self.agent.extras) :]
+        return action.numpy(), filled(self.agent.extras, (x.numpy() for x in told))
 
     @property
     def state(self) -> LoopState:

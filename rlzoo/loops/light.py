@@ -94,8 +94,8 @@ class NumpyActor:
         self._forward = list(zip(weights[::2], weights[1::2], activations, strict=True))
 
     @np.errstate(over="ignore", invalid="ignore")  # the metrics tell when an agent diverges
-    def __call__(self, obs: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns actions [N] int32 and their log-probabilities [N] for row t of the chunk."""
+    def __call__(self, obs: np.ndarray, t: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Returns actions [N] int32 and what acting knew, for row t of the chunk."""
         # Here microseconds count: methods and ufuncs without NumPy's own wrappers around them.
         scores = obs
         if obs.ndim != 2 or obs.dtype != np.float32:
@@ -108,7 +108,8 @@ class NumpyActor:
         cumulative = np.add.accumulate(probs, axis=-1)
         threshold = self._draws[t] * cumulative[:, -1]
         action = (cumulative > threshold[:, None]).argmax(axis=-1)
-        return action.astype(np.int32), np.log(probs[self._rows, action])
+        log_prob = np.log(probs[self._rows, action])
+        return action.astype(np.int32), {"log_prob": log_prob, "scores": scores}
 
 
 def _dense_layers(network: keras.Model) -> list[tuple[Any, Callable]] | None:

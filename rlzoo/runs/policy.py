@@ -119,7 +119,7 @@ class Policy:
         self._acts += 1
         pairs = zip(leaves(self.spec.obs), leaves(batch), strict=True)
         tensors = [tf.constant(x.astype(leaf.dtype)) for leaf, x in pairs]
-        action, _, *self._tensors = self._act[count](*self._tensors, *tensors, first)
+        action, *self._tensors = self._act[count](*self._tensors, *tensors, first)
         discrete = isinstance(self.spec.action, Discrete)
         action = self._env_action(action.numpy().astype(np.int64 if discrete else np.float32))
         if not one:

@@ -17,7 +17,6 @@ from rlzoo.exploration import EpsilonSoftmax, Softmax
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
 from rlzoo.spaces import Discrete, EnvSpec
-from rlzoo.types import Chunk
 from tests.helpers import (
     BOX,
     agent_chunk,
@@ -43,11 +42,14 @@ def row(**fields):
     """Returns a chunk of T steps in one environment, from one value per step."""
     length = len(fields["action"])
     chunk = random_chunk(BOX, length, 1, seed=0)
+    log_prob = fields.pop("log_prob", chunk.extras["log_prob"])
     columns = {
         name: np.array(values).reshape(length, 1).astype(getattr(chunk, name).dtype)
         for name, values in fields.items()
     }
-    return tensors(chunk._replace(**columns))
+    log_prob = np.reshape(log_prob, (length, 1)).astype(np.float32)
+    extras = {**chunk.extras, "log_prob": log_prob}
+    return tensors(chunk._replace(**columns, extras=extras))
 
 
 def test_loss_by_hand():
@@ -56,7 +58,7 @@ def test_loss_by_hand():
     logits = tf.math.log(probabilities)[:, None, :]  # [3, 1, 2]
     chunk = row(
         action=[1, 0, 0],
-        behaviour_log_prob=np.log([0.5, 0.5, 0.1]),
+        log_prob=np.log([0.5, 0.5, 0.1]),
         valid=[True, True, False],
     )
     advantage = tf.constant([[2.0], [-1.0], [100.0]])
@@ -72,7 +74,7 @@ def test_loss_by_hand():
 
 def test_the_correction_is_a_weight_without_a_gradient():
     logits = tf.Variable([[[0.3, -0.2]]])
-    chunk = row(action=[0], behaviour_log_prob=np.log([0.9]), valid=[True])
+    chunk = row(action=[0], log_prob=np.log([0.9]), valid=[True])
     with tf.GradientTape() as tape:
         loss, _ = reinforce_loss(logits, chunk, tf.constant([[2.0]]), REINFORCEConfig())
     policy = tf.nn.softmax(logits)[0, 0].numpy()
@@ -137,14 +139,14 @@ def set_logits(agent, theta):
 def fork_chunk(actions, probabilities):
     """Returns one column for each episode in `actions`: (0,), (1, 0) or (1, 1)."""
     chunk = random_chunk(FORK, 2, len(actions), seed=0)
-    for field in chunk:
+    for field in tf.nest.flatten(chunk):
         field[:] = 0
     chunk.obs[1] = chunk.next_obs[:] = 1
     chunk.first[0] = True
     for n, taken in enumerate(actions):
         for t, action in enumerate(taken):
             chunk.action[t, n] = action
-            chunk.behaviour_log_prob[t, n] = np.log(probabilities[t][action])
+            chunk.extras["log_prob"][t, n] = np.log(probabilities[t][action])
             chunk.valid[t, n] = True
         chunk.last[t, n] = True
         chunk.discount[t, n] = 0.0
@@ -264,13 +266,15 @@ def test_what_the_padding_holds_changes_nothing_at_all(agent, compiled_update):
     for _ in range(3):
         assign(agent.variables(), start)
         junk = random_chunk(BOX, 6, 4, seed=int(random.integers(1000)))
-        fields = []
-        for name, real, other in zip(Chunk._fields, chunk, junk, strict=True):
+        junk = junk._replace(valid=chunk.valid, first=chunk.first)
+
+        def spoiled(real, other):
             valid = chunk.valid.reshape(6, 4, *[1] * (real.ndim - 2))
-            other = real if name in ("valid", "first") else other
             other = 50 * other if other.dtype == np.float32 else other
-            fields.append(np.where(valid, real, other).astype(real.dtype))
-        _, metrics = compiled_update(agent.init(4), tensors(Chunk(*fields)), SEED)
+            return np.where(valid, real, other).astype(real.dtype)
+
+        mixed = tensors(tf.nest.map_structure(spoiled, chunk, junk))
+        _, metrics = compiled_update(agent.init(4), mixed, SEED)
         found.append(arrays(agent.variables()) | arrays(metrics))
     changed = [name for name in start if not np.array_equal(start[name], found[0][name])]
     assert changed
@@ -324,7 +328,7 @@ def test_logits_replayed_are_the_logits_acted_on(agent):
         logits, _ = networks.unroll(agent.network, chunk.obs, initial, tf.constant(chunk.first))
         log_probs = tf.nn.log_softmax(logits).numpy()
         log_prob = np.take_along_axis(log_probs, chunk.action[..., None], axis=-1)[..., 0]
-        ratio = np.exp(log_prob - chunk.behaviour_log_prob)[chunk.valid]
+        ratio = np.exp(log_prob - chunk.extras["log_prob"])[chunk.valid]
         np.testing.assert_allclose(ratio, 1.0, atol=1e-5)
         if agent.init(3).recurrent:  # the state counts: without it the logits are others
             alone, _ = networks.unroll(agent.network, chunk.obs, initial, tf.fill((6, 3), True))

@@ -166,7 +166,7 @@ def test_list_tasks(capfd):
         ("mnist --data torn.npz", "torn.npz is damaged, or of another kind"),
         ("mnist --data nan.npz", "with NaN"),
         ("mnist --data .", "holds no train-images-idx3-ubyte"),
-        ("predict --env Blackjack-v1", "Tuple"),
+        ("predict --env Blackjack-v1", "FlattenObservation"),
         ("reconstruct", "needs an environment: --env"),
         ("--config no.yaml", "There is no file no.yaml"),
     ],

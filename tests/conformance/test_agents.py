@@ -120,7 +120,10 @@ def test_act_compiles_once_and_chooses_what_there_is(learner):
         obs = tensors(random_obs(learner.spec, (50,), random))
         first = tf.constant(random.random(50) < 0.5)
         seed = rng.from_int(number)
-        action, log_prob, new_state = act(state, obs, first, seed)
+        action, extras, new_state = act(state, obs, first, seed)
+        told = {key: (tuple(x.shape[1:]), x.dtype.name) for key, x in extras.items()}
+        assert told == agent.extras
+        log_prob = extras["log_prob"]
         tf.nest.assert_same_structure(state, new_state)
         assert (action.dtype, log_prob.dtype) == (tf.int32, tf.float32)
         assert action.shape == log_prob.shape == (50,)
@@ -148,8 +151,7 @@ def test_an_agent_that_says_so_acts_by_the_scores_of_its_network(learner):
     found = agent.act(state, obs, tf.fill([50], False), seed, True)[:2]
     scores, strategy = agent.network(obs), agent.exploration
     want = exploration.choose(strategy, scores, state.exploration, state.step, seed)
-    for one, other in zip(found, want, strict=True):
-        np.testing.assert_array_equal(one, other)
+    tf.nest.map_structure(np.testing.assert_array_equal, found, want)
 
 
 def test_states_keep_their_structure_and_count_the_valid_steps(learner):

@@ -80,9 +80,9 @@ def test_what_is_chosen_is_possible_and_fits_the_distribution(strategy):
     choose = xla(lambda scores, seed: exploration.choose(strategy, scores, state, step(0), seed))
     for number in range(30):
         scores = scores_with_gaps(number)
-        action, log_prob = choose(tf.constant(scores), rng.from_int(number))
+        action, extras = choose(tf.constant(scores), rng.from_int(number))
         assert np.isfinite(scores[np.arange(N), action]).all()
-        assert np.isfinite(log_prob).all()
+        assert np.isfinite(extras["log_prob"]).all()
     row = tf.constant(scores_with_gaps()[1:2])
     want = np.exp(strategy.log_probs(row, strategy.init(1, A), step(0))[0])
     many = tf.repeat(row, 20_000, axis=0)

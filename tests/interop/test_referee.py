@@ -204,8 +204,8 @@ def test_reinforce_loss_and_gradients():
     action = random.integers(4, size=(length, 2)).astype(np.int32)
     reward = (random.normal(size=(length, 2)) * valid).astype(np.float32)
     discount = (~last).astype(np.float32)
-    log_prob = np.zeros((length, 2), np.float32)
-    chunk = Chunk(obs, action, reward, discount, last, steps + 0 * last == 0, obs, log_prob, valid)
+    first, extras = steps + 0 * last == 0, {"log_prob": np.zeros((length, 2), np.float32)}
+    chunk = Chunk(obs, action, reward, discount, last, first, obs, valid, extras)
     returns = discounted_returns(reward, GAMMA * discount, last, tf.zeros_like(reward))
     config = REINFORCEConfig(baseline=False, importance_correction=False, discount=GAMMA)
     with tf.GradientTape() as tape:

@@ -77,7 +77,7 @@ def check_chunk(chunk, before: np.ndarray) -> None:
         (chunk.last, over | cut),
         (chunk.discount, ~over),
         (chunk.next_obs, next_obs),
-        (chunk.behaviour_log_prob, at + 1),  # acts since the episode's start
+        (chunk.extras["log_prob"], at + 1),  # acts since the episode's start
     ):
         np.testing.assert_array_equal(found[chunk.valid], expected[chunk.valid])
     going = chunk.valid[1:] & ~chunk.last[:-1]

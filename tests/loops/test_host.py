@@ -18,7 +18,7 @@ from rlzoo.exploration import Exploration, Softmax
 from rlzoo.loops.compiled import chunk_fields
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
-from rlzoo.spaces import EnvSpec
+from rlzoo.spaces import EnvSpec, map_leaves
 from rlzoo.storage import checkpoint
 from rlzoo.types import Chunk
 from tests.env_doubles import ChainEnv, CountingEnv, FaultyEnv
@@ -40,8 +40,9 @@ class Recorder:
         self.spec = spec
         self.chunk_length, self.whole_episodes = length, whole
         self.exploration: Exploration = Softmax()
-        fields = chunk_fields(spec, (length, num_envs))
-        self.kept = Chunk(*(tf.Variable(tf.zeros(*field)) for field in fields))
+        self.extras = {"log_prob": ((), "float32")}
+        fields = chunk_fields(self, num_envs)
+        self.kept = Chunk(**map_leaves(lambda field: tf.Variable(tf.zeros(*field)), fields))
 
     def init(self, num_envs):
         return RecorderState(tf.zeros([], tf.int64), tf.zeros([num_envs], tf.int32))
@@ -51,10 +52,11 @@ class Recorder:
         action = rng.integers(seed, [count], self.spec.num_actions)
         acts = tf.where(first, 0, state.acts) + 1
         # What act was told comes back in place of a log-probability.
-        return action, tf.cast(acts, tf.float32), state._replace(acts=acts)
+        return action, {"log_prob": tf.cast(acts, tf.float32)}, state._replace(acts=acts)
 
     def update(self, state, chunk, seed):
-        for variable, value in zip(self.kept, chunk, strict=True):
+        pairs = zip(tf.nest.flatten(self.kept), tf.nest.flatten(chunk), strict=True)
+        for variable, value in pairs:
             variable.assign(value)
         steps = tf.math.count_nonzero(chunk.valid)
         return state._replace(step=state.step + steps), {"updates": tf.constant(0.0)}
@@ -63,7 +65,7 @@ class Recorder:
         return {}
 
     def chunk(self) -> Chunk:
-        return Chunk(*(variable.numpy() for variable in self.kept))
+        return tf.nest.map_structure(lambda variable: variable.numpy(), self.kept)
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def check_rows(chunk: Chunk, t: int, i: int, expected: tuple, first: bool) -> in
         and chunk.last[t, i] == (terminated or truncated)
         and chunk.first[t, i] == first
         and np.array_equal(chunk.next_obs[t, i], next_obs)
-        and chunk.behaviour_log_prob[t, i] == obs[1] + 1  # acts since the episode's start
+        and chunk.extras["log_prob"][t, i] == obs[1] + 1  # acts since the episode's start
         and chunk.valid[t, i]
     )
 
@@ -359,9 +361,9 @@ class Endless(gymnasium.Env):
 
 class BoxRecorder(Recorder):
     def act(self, state, obs, first, seed, explore):
-        _, log_prob, state = super().act(state, obs, first, seed, explore)
+        _, extras, state = super().act(state, obs, first, seed, explore)
         shape = (obs.shape[0], *self.spec.action_shape)
-        return rng.uniform(seed, shape) * 2 - 1, log_prob, state
+        return rng.uniform(seed, shape) * 2 - 1, extras, state
 
 
 @pytest.mark.slow

@@ -38,16 +38,17 @@ def test_numpy_acts_as_the_compiled_agent(strategy):
     state = initial_state(agent, num_envs)
     stream = rng.fold_in(rng.from_int(seed), 0)
     actor.unpack(actor.pack(state.agent.step, state.acts, stream).numpy())
-    act = compile_act(agent, num_envs, seed, explore=True)
+    act = compile_act(agent, num_envs, seed, explore=True, record=True)
     tensors = tf.nest.flatten(state)
     first = tf.zeros([num_envs], tf.bool)
     seen = set()
     for t in range(agent.chunk_length):
         obs = np.random.default_rng(t).normal(size=(num_envs, 4)).astype(np.float32)
-        action, log_prob, *tensors = act(*tensors, tf.constant(obs), first)
-        light_action, light_log_prob = actor(obs, t)
+        action, log_prob, scores, *tensors = act(*tensors, tf.constant(obs), first)
+        light_action, told = actor(obs, t)
+        np.testing.assert_allclose(told["scores"], scores.numpy(), rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(light_action, action.numpy())
-        np.testing.assert_allclose(light_log_prob, log_prob.numpy(), atol=1e-5)
+        np.testing.assert_allclose(told["log_prob"], log_prob.numpy(), atol=1e-5)
         seen.update(light_action.tolist())
     assert len(seen) == 3
     assert light_action.dtype == np.int32
@@ -60,8 +61,8 @@ def test_the_forward_pass_is_the_networks(torso):
     actor.unpack(actor.pack(tf.constant(0), tf.constant(0, tf.int64), rng.from_int(1)).numpy())
     obs = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
     log_probs = tf.nn.log_softmax(agent.network(obs)).numpy()
-    action, log_prob = actor(obs, 0)
-    np.testing.assert_allclose(log_prob, log_probs[np.arange(7), action], atol=1e-5)
+    action, told = actor(obs, 0)
+    np.testing.assert_allclose(told["log_prob"], log_probs[np.arange(7), action], atol=1e-5)
 
 
 def test_equal_scores_share():

@@ -345,7 +345,7 @@ def test_damaged_best_weights_are_chosen_anew(name, request, tmp_path):
         ("mnist", {"data": "no/such.npz"}, "no/such.npz: expected a file, found nothing"),
         ("reconstruct", {}, "needs an environment: --env CartPole-v1"),
         ("reconstruct", {"env": "CartPol-v1"}, "CartPole-v1"),
-        ("predict", {"env": "Blackjack-v1"}, "Tuple"),
+        ("predict", {"env": "Blackjack-v1"}, "FlattenObservation"),
         (
             "predict",
             {"env": "CartPole-v1", "torso": "lstm", "overrides": ["steps=40"]},

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rlzoo.spaces import Box
 from rlzoo.tasks import TASKS
 
 Reconstruct = TASKS["reconstruct"]
@@ -20,7 +21,7 @@ def test_the_target_is_the_observation_standardised():
     inputs = {row.tobytes() for part in parts for row in part.inputs["obs"]}
     assert len(inputs) == 50
     assert problem.loss([[1.0, 0.0]], [[0.0, 0.0]]) == 0.5
-    assert problem.obs == ((4,), "float32", None, False) and not problem.classes
+    assert problem.obs == Box((4,)) and not problem.classes
 
 
 def test_a_discrete_observation_is_a_class():

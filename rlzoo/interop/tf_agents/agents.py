@@ -35,7 +35,7 @@ from rlzoo.interop.tf_agents.specs import action_spec, time_step_spec
 from rlzoo.interop.tf_agents.trajectories import episodes, pairs
 from rlzoo.ops import rng
 from rlzoo.replay import Replay
-from rlzoo.spaces import MASK, EnvSpec, leaf_of, mask_of, unmasked
+from rlzoo.spaces import EnvSpec, leaf_of, unmasked
 from rlzoo.tables import BRIDGED
 from rlzoo.types import Chunk, Transitions
 
@@ -69,11 +69,13 @@ class TFAgentBridge:
     """
 
     Config: type
+    exploration: Any
     loops = ("host",)  # their functions do not fit in the graph loop's program
     xla = False  # their functions are compiled as plain graphs
 
     def __init__(self, spec: EnvSpec, config: Any, strategy: Any, torso: keras.Layer, seed: int):
         self.spec = spec
+        self.extras = {} if strategy is None else exploration.extras(spec.num_actions)
         self.config = config
         self.exploration = strategy
         if any(hasattr(variable, "lr_scale") for variable in torso.trainable_variables):
@@ -114,8 +116,8 @@ class TFAgentBridge:
         """Chooses actions [N] by the strategy on Q-values or logits, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
         scores = networks.masked_scores(self._scores(unmasked(obs)), obs)
-        action, log_prob = exploration.choose(strategy, scores, state.exploration, state.step, seed)
-        return action, log_prob, state
+        action, extras = exploration.choose(strategy, scores, state.exploration, state.step, seed)
+        return action, extras, state
 
     def _scores(self, obs) -> tf.Tensor:
         output, _ = self.network(obs)
@@ -123,19 +125,11 @@ class TFAgentBridge:
 
     def update(self, state: TFAgentState, chunk: Chunk, seed):
         """Learns from a chunk by `TFAgent.train`, which does not know of masks."""
-        mask = mask_of(chunk.obs)
         chunk = chunk._replace(obs=unmasked(chunk.obs), next_obs=unmasked(chunk.next_obs))
         shown, explored = {}, state.exploration
         if self.exploration is not None:
-            length, num_envs = chunk.reward.shape
-            obs = tf.reshape(chunk.obs, (length * num_envs, *chunk.obs.shape[2:]))
-            scores = tf.reshape(self._scores(obs), (length, num_envs, self.spec.num_actions))
-            if mask is not None:
-                scores = networks.masked_scores(scores, {MASK: mask})
-            shown = exploration.chunk_metrics(
-                self.exploration, scores, chunk, state.exploration, state.step
-            )
-            explored = self.exploration.update(state.exploration, chunk)
+            shown = exploration.chunk_metrics(self.exploration, chunk, explored, state.step)
+            explored = self.exploration.update(explored, chunk)
         count, metrics = self._learn(state, chunk, seed)
         steps = tf.math.count_nonzero(chunk.valid)
         updates = state.updates + tf.cast(count, tf.int64)
@@ -263,17 +257,16 @@ class _ContinuousBridge(_ReplayBridge):
 
     def act(self, state: TFAgentState, obs, first, seed, explore: bool):
         """Chooses actions [N, ...]: the policy's, random ones before learning starts."""
-        zeros = tf.zeros(first.shape[0])  # no log-probabilities: nothing here corrects by them
         output, _ = self.network(unmasked(obs))
         spec = self._action_spec
         if not explore:
-            return _within(self._greedy(output), spec), zeros, state
+            return _within(self._greedy(output), spec), {}, state
         draw, noise = rng.split(seed)
         action = self._explore(output, noise)
         reach = spec.maximum - spec.minimum
         uniform = spec.minimum + reach * rng.uniform(draw, tf.shape(action))
         action = tf.where(state.step < self.config.learning_starts, uniform, action)
-        return _within(action, spec), zeros, state
+        return _within(action, spec), {}, state
 
     def _greedy(self, output) -> tf.Tensor:
         raise NotImplementedError
@@ -646,10 +639,8 @@ class TFAgentsPPO(_EpisodeBridge):
         return agent, actor, [(optimizer, trained)]
 
     def _learn(self, state, chunk, seed):
-        # The network is still the one that acted, so this is the distribution it acted by.
-        length, num_envs = chunk.reward.shape
-        obs = tf.reshape(chunk.obs, (length * num_envs, *chunk.obs.shape[2:]))
-        scores = tf.reshape(self._scores(obs), (length, num_envs, self.spec.num_actions))
+        # The distribution that it acted by.
+        scores = chunk.extras["scores"]
         log_probs = self.exploration.log_probs(scores, state.exploration, state.step)
         experience = episodes(chunk, {"dist_params": {"logits": log_probs}})
         metrics = _loss_metrics(self.tf_agent.train(experience))

@@ -10,7 +10,7 @@ from tf_agents.trajectories import time_step as ts
 from rlzoo.envs import make_envs
 from rlzoo.envs.making import EnvSource
 from rlzoo.interop.tf_agents.specs import action_array_spec, observation_array_spec
-from rlzoo.spaces import unmasked
+from rlzoo.spaces import leaf_of, unmasked
 
 _FIRST, _MID, _LAST = (np.int32(kind) for kind in range(3))  # as in ts.StepType
 
@@ -44,6 +44,7 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         self._is_batched = num_envs is not None
         self._over = np.zeros(num_envs or 1, bool)  # those to be reset before their next step
         self.spec = self._envs.spec
+        leaf_of(self.spec.obs)  # refuses observations of several parts
         super().__init__()
 
     @property

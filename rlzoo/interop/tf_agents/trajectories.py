@@ -33,7 +33,7 @@ def to_trajectory(chunk: Chunk) -> trajectory.Trajectory:
         A `Trajectory` of NumPy arrays [N, F, ...], F at most 2 T; `policy_info` is a
         `PolicyInfo` with the log-probabilities of the actions.
     """
-    chunk = Chunk(*(np.asarray(field) for field in chunk))
+    chunk = tf.nest.map_structure(np.asarray, chunk)
     rows = [_frames(chunk, i) for i in range(chunk.reward.shape[1])]
     length = max(map(len, rows))
     no_action = np.zeros_like(chunk.action[0, 0])
@@ -59,13 +59,13 @@ def _frames(chunk: Chunk, env: int) -> list[tuple]:
     frames: list[tuple] = []
     no_action, steps = np.zeros_like(chunk.action[0, 0]), np.flatnonzero(chunk.valid[:, env])
     for t, following in zip(steps, [*steps[1:], None], strict=True):
-        row = Chunk(*(field[t, env] for field in chunk))
+        row = tf.nest.map_structure(lambda field, t=t: field[t, env], chunk)
         frames.append(
             (
                 _FIRST if row.first else _MID,
                 row.obs,
                 row.action,
-                row.behaviour_log_prob,
+                row.extras["log_prob"],
                 _LAST if row.last else _MID,
                 row.reward,
                 row.discount,
@@ -89,7 +89,7 @@ def to_chunk(experience: trajectory.Trajectory) -> Chunk:
 
     Returns:
         A `Chunk` of NumPy arrays [T, B, ...], T the most steps of a row. Without a
-        `PolicyInfo` in the frames, `behaviour_log_prob` is 0.
+        `PolicyInfo` in the frames, `extras["log_prob"]` is 0.
 
     Raises:
         ValueError: frames that are not [B, F, ...], or hold no step.
@@ -117,8 +117,8 @@ def to_chunk(experience: trajectory.Trajectory) -> Chunk:
         last=frames.next_step_type[:, :-1] == _LAST,
         first=frames.step_type[:, :-1] == _FIRST,
         next_obs=frames.observation[:, 1:],
-        behaviour_log_prob=log_prob[:, :-1],
         valid=is_step[:, :-1],
+        extras={"log_prob": log_prob[:, :-1]},
     )
 
     def packed(field: np.ndarray) -> np.ndarray:
@@ -127,7 +127,7 @@ def to_chunk(experience: trajectory.Trajectory) -> Chunk:
             rows[: steps.sum(), i] = field[i, steps]
         return rows
 
-    return Chunk(*map(packed, fields))
+    return tf.nest.map_structure(packed, fields)
 
 
 def to_transitions(experience: trajectory.Trajectory) -> Transitions:

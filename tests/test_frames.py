@@ -3,7 +3,7 @@
 import pytest
 
 from rlzoo import frames
-from rlzoo.config.values import load_yaml
+from rlzoo.config.plain_yaml import load_yaml
 from rlzoo.envs.making import import_named
 
 

@@ -7,7 +7,7 @@ from rlzoo.agents.reinforce import REINFORCE
 from rlzoo.agents.tabular_dyna_q import TabularDynaQ
 from rlzoo.spaces import Discrete, EnvSpec, unmasked
 from rlzoo.tables import AGENTS, BRIDGED
-from rlzoo.types import nearest
+from rlzoo.text import nearest
 
 _OTHERWISE = {  # what to do where an agent does not take such actions
     "Box": (

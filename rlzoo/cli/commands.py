@@ -14,7 +14,7 @@ from typing import Any
 from rlzoo.cli import help
 from rlzoo.cli.streams import import_tensorflow
 from rlzoo.interop import extras
-from rlzoo.types import nearest
+from rlzoo.text import nearest
 
 
 def train(args: argparse.Namespace) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def show(command: str, result: dict[str, Any]) -> None:
         for found in result["predictions"]:
             print(f"{found['file']}: {found['class']} ({100 * found['probability']:.1f} %)")
     elif command in ("train", "resume"):
-        from rlzoo.config.values import advice
+        from rlzoo.config.advice import advice
 
         run_dir = Path(result["run_dir"])
         if not result["episodes"]:
@@ -352,7 +352,7 @@ def _check_keys(overrides: Sequence[str], name: str | None) -> None:
 
 def _configured_agent(run: str | Path | None) -> str | None:
     """Returns the agent that a run folder or its configuration names, if that can be read."""
-    from rlzoo.config.values import load_yaml, read_text
+    from rlzoo.config.plain_yaml import load_yaml, read_text
 
     if run is None:
         return None
@@ -375,7 +375,7 @@ def _import_for(agent: Any) -> None:
 
 def _listed(kind: str) -> dict[str, str]:
     """Returns the names of a table with a line about each, and what is tuned."""
-    from rlzoo.config.resolve import presets
+    from rlzoo.config.files import presets
 
     tuned = presets()
     lines = {name: help.about(kind, name) for name in help.TABLES[kind]}

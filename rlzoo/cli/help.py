@@ -29,7 +29,7 @@ TABLES: dict[str, Mapping[str, Any]] = {
 }
 RUN = "run"  # the name of the options of a run
 _PREFIXES = {"envs": "env.", "torsos": "torso.", "explorations": "exploration."}
-_RUN_CONFIG, _TRANSFER = "rlzoo.config.resolve:RunConfig", "rlzoo.config.resolve:Transfer"
+_RUN_CONFIG, _TRANSFER = "rlzoo.config.record:RunConfig", "rlzoo.config.record:Transfer"
 _NO_OPTIONS = ("agent", "env", "env_kwargs", "agent_params", "torso", "exploration", "transfer")
 _NO_LIMIT = ("math.inf", "COUNT[1]", "10 ** 15")
 _ABOVE_0 = "1e-12"  # the least number of a range without its end 0

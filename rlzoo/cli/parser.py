@@ -9,7 +9,7 @@ from typing import Any
 
 from rlzoo import tables
 from rlzoo.cli import help
-from rlzoo.types import ALIASES, nearest
+from rlzoo.text import ALIASES, nearest
 
 _MOST_SEEDS = 1_000
 

@@ -1,107 +1,19 @@
-"""Plain values: read from YAML with distrust, and checked against Python's annotations.
-
-What a file may hold is the core schema of YAML 1.2 in one document: texts, numbers, true, false,
-null, lists and mappings. Nothing in it is imported or executed.
-"""
+"""Plain values: layers of settings, and their types checked against Python's annotations."""
 
 import dataclasses
 import functools
 import inspect
 import math
 import os
-import re
-import shlex
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
-from rlzoo.data import files
-from rlzoo.storage.files import one_of_seeds
+from rlzoo.config.plain_yaml import load_yaml
 from rlzoo.tables import SCHEDULES
-from rlzoo.types import nearest
+from rlzoo.text import nearest, short
 
 CALLABLE = "callable:"  # marks an object that came from Python and cannot be named in a file
-
-_MAX_BYTES = 100_000  # a resolved configuration has about 2,000
-
-
-# YAML: the core schema of YAML 1.2 and nothing else.
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Builds plain values only: no tags, no aliases (so no bombs), no key twice."""
-
-    yaml_constructors = {
-        f"tag:yaml.org,2002:{tag}": yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{tag}"]
-        for tag in ("null", "bool", "int", "float", "str", "seq", "map")
-    } | {None: yaml.SafeLoader.construct_undefined}
-    yaml_multi_constructors = {}  # noqa: RUF012
-    yaml_implicit_resolvers = {}  # noqa: RUF012
-
-    def compose_node(self, parent, index):
-        """Refuses aliases, otherwise as the parent."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node, deep=False):
-        """Refuses a key that is no text or comes twice, otherwise as the parent."""
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-                raise yaml.YAMLError("keys must be plain texts")
-            if key.value in seen:
-                raise yaml.YAMLError(f"the key {key.value!r} comes twice")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
-    ("int", r"[-+]?(0|[1-9][0-9_]{0,24})", [*"-+0123456789"]),
-    ("float", r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?", [*"-+.0123456789"]),
-    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", [*"-+."]),
-):
-    _PlainLoader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})\\Z"), _first
-    )
-
-
-def load_yaml(text: str, where: str) -> Any:
-    """Returns the plain value that a YAML text stands for.
-
-    Args:
-        text: YAML 1.2 with the core schema, one document, no tags, no aliases.
-        where: the name of the text, for messages.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    if len(text) > _MAX_BYTES:
-        raise ValueError(f"{where} is longer than {_MAX_BYTES} characters: no configuration.")
-    try:
-        loader = _PlainLoader(text)
-        try:
-            return loader.get_single_data()
-        finally:
-            loader.dispose()
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{where} is no plain YAML: {reason}") from None
-
-
-def read_text(path: Path) -> str:
-    """Returns a small text file's content."""
-    if not os.path.exists(path):
-        raise ValueError(
-            f"There is no file {files.shown(path)}; expected a config.yaml or a run folder."
-            f"{one_of_seeds(path.parent)}"
-        )
-    return files.read_text(path, _MAX_BYTES)
 
 
 # Layers: mappings of settings over mappings of settings.
@@ -242,45 +154,6 @@ def mark(value: Any) -> str:
         value = value.func
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{CALLABLE}{named.__module__}.{named.__qualname__}"
-
-
-def advice(
-    verb: str, run_dir: Any, env: str = "", wrappers: Sequence[Mapping[str, Any]] = ()
-) -> str:
-    """Returns the command that does this with a run, as it can be pasted.
-
-    What a module has, or Python made, must be given again.
-
-    Args:
-        verb: what to do, as a command and as a function of rlzoo.
-        run_dir: the folder of the run.
-        env: its environment.
-        wrappers: around it, as its configuration has them.
-    """
-    made = {"env": env, "wrappers": " ".join(str(choice["name"]) for choice in wrappers)}
-    if CALLABLE in "".join(made.values()):
-        again = [f"{name}=..." for name, names in made.items() if ":" in names]
-        return f"rlzoo.{verb}({', '.join([repr(str(run_dir)), *again])}) in Python"
-    return shlex.join(["rlzoo", verb, str(run_dir), *again_flags(env, wrappers)])
-
-
-def again_flags(env: str, wrappers: Sequence[Mapping[str, Any]], flag: str = "--env") -> list[str]:
-    """Returns the flags that name again what would import a module. `flag` is what `env` follows.
-
-    Wrappers are given all or none.
-    """
-    flags = [*flag.split(), env] if ":" in env else []
-    if any(":" in str(choice["name"]) for choice in wrappers):
-        for choice in wrappers:
-            text = yaml.safe_dump(choice, default_flow_style=True, sort_keys=False, width=math.inf)
-            flags += ["--wrapper", str(choice["name"]) if len(choice) == 1 else text.strip()]
-    return flags
-
-
-def short(value: Any) -> str:
-    """Returns a value as a message can show it."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _convert(value: Any, hint: Any) -> tuple[bool, Any]:

@@ -4,8 +4,9 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rlzoo.config.values import CALLABLE, load_yaml, mark, short
-from rlzoo.types import nearest
+from rlzoo.config.plain_yaml import load_yaml
+from rlzoo.config.values import CALLABLE, mark
+from rlzoo.text import nearest, short
 
 if TYPE_CHECKING:
     from rlzoo.envs.making import EnvSource

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rlzoo.data.files import open_file, shown
-from rlzoo.types import nearest
+from rlzoo.text import nearest
 
 _MAX_COLUMNS = 10_000
 _MAX_VALUES = 5_000_000

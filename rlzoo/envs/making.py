@@ -16,7 +16,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from rlzoo.tables import ENVS
-from rlzoo.types import nearest
+from rlzoo.text import nearest
 
 EnvSource = Union[str, Callable[..., gymnasium.Env], "Wrapped"]
 RAISED = (Exception, SystemExit)  # what an environment may raise; Ctrl-C is the user's

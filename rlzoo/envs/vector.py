@@ -13,7 +13,7 @@ from rlzoo.envs.making import EnvSource, close_env, env_factory
 from rlzoo.envs.slot import MakeEnv, Probe
 from rlzoo.envs.sync import SyncEnvs
 from rlzoo.envs.workers import AsyncEnvs
-from rlzoo.types import nearest
+from rlzoo.text import nearest
 
 _MODES = ("sync", "async")
 _POLICIES = ("raise", "restart", "drop")

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo.agents import Agent
-from rlzoo.config.resolve import RunConfig
+from rlzoo.config.record import RunConfig
 from rlzoo.envs.base import Envs
 from rlzoo.exploration import EpsilonGreedy, EpsilonSoftmax, Exploration, Softmax
 from rlzoo.loops.compiled import compile_act, initial_state

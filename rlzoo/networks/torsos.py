@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util  # has no public name; since TensorFlow 1
 
-from rlzoo.types import nearest
+from rlzoo.text import nearest
 
 CHANNELS = ("auto", "first", "last")
 _NATURE = (32, 8, 4), (64, 4, 2), (64, 3, 1)  # filters, kernel, stride; Mnih et al. 2015

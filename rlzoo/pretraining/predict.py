@@ -9,8 +9,7 @@ import keras
 import numpy as np
 
 from rlzoo import networks
-from rlzoo.config.resolve import make_torso
-from rlzoo.config.values import short
+from rlzoo.config.choices import make_torso
 from rlzoo.data.files import open_file, shown
 from rlzoo.pretraining.run import connect, is_pretraining, named_arrays
 from rlzoo.runs import meta as metas
@@ -19,6 +18,7 @@ from rlzoo.runs.entry import entry
 from rlzoo.spaces import Box, leaf_of
 from rlzoo.storage import checkpoint
 from rlzoo.storage.files import one_of_seeds, run_path
+from rlzoo.text import short
 
 _MAX_PIXELS = 50_000_000  # of a picture; more is refused before it is decoded
 _SIDE = 2_048  # pixels; a longer side is made shorter before anything is computed

@@ -19,8 +19,11 @@ import tensorflow as tf
 import yaml
 
 from rlzoo import networks
-from rlzoo.config.resolve import filled, flatten, make_torso
-from rlzoo.config.values import advice, assignments, fill, load_yaml, merge, read_text, short, typed
+from rlzoo.config.advice import advice
+from rlzoo.config.choices import filled, make_torso
+from rlzoo.config.describe import flatten
+from rlzoo.config.plain_yaml import load_yaml, read_text
+from rlzoo.config.values import assignments, fill, merge, typed
 from rlzoo.networks import TORSOS
 from rlzoo.reports import curves, hparams, pictures
 from rlzoo.reports import log as logs
@@ -33,7 +36,7 @@ from rlzoo.runs.stop import Interrupted, Stop
 from rlzoo.spaces import Leaf, plain
 from rlzoo.storage import checkpoint, files
 from rlzoo.tasks import TASKS, Problem, Task
-from rlzoo.types import nearest
+from rlzoo.text import nearest, short
 
 _SAVING = 0.02  # of the time at most goes into saving, but for the first and the last epoch
 _DATA, _TORSO, _HEAD, _LAYERS, _ORDER = range(5)  # streams of randomness

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rlzoo.config.values import load_yaml, read_text
+from rlzoo.config.plain_yaml import load_yaml, read_text
 from rlzoo.reports.log import series
 from rlzoo.storage.files import replacing
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlzoo.envs.making import import_named
-from rlzoo.types import nearest
+from rlzoo.text import nearest
 
 
 class Logger(Protocol):

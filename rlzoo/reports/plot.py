@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from rlzoo.config.resolve import settings
-from rlzoo.config.values import load_yaml, read_text
+from rlzoo.config.describe import settings
+from rlzoo.config.plain_yaml import load_yaml, read_text
 from rlzoo.reports import aggregate, curves
 from rlzoo.reports import log as logs
 

@@ -12,14 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo.agents import Agent, agent_class
-from rlzoo.config.resolve import RunConfig, Transfer, make_exploration, make_torso
-from rlzoo.config.values import CALLABLE, fill, short
+from rlzoo.config.choices import make_exploration, make_torso
+from rlzoo.config.record import RunConfig, Transfer
+from rlzoo.config.values import CALLABLE, fill
 from rlzoo.config.wrappers import wrapped
 from rlzoo.envs.making import EnvSource
 from rlzoo.exploration import Exploration, check_log_probs
 from rlzoo.runs.transfer import put_to_work
 from rlzoo.spaces import Discrete, EnvSpec, leaves, unmasked
 from rlzoo.storage import checkpoint
+from rlzoo.text import short
 
 EVAL, FINAL = 1, 2  # streams of evaluation seeds: to choose the best, to judge it
 _TORSO, _AGENT = 3, 4  # streams of initial weights

@@ -7,7 +7,7 @@ from typing import Any
 from rlzoo.envs.making import import_named
 from rlzoo.loops.compiled import Episodes
 from rlzoo.loops.evaluate import Evaluation
-from rlzoo.types import nearest
+from rlzoo.text import nearest
 
 
 class Callback:

@@ -5,9 +5,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from rlzoo.config.values import fill, short
+from rlzoo.config.values import fill
 from rlzoo.spaces import Space, read_space
 from rlzoo.storage import checkpoint
+from rlzoo.text import short
 
 _MOST = 10**15  # steps, epochs, rows: more than any run will have
 

@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo.agents import Agent
-from rlzoo.config.resolve import RunConfig, load_run
-from rlzoo.config.values import short, typed
+from rlzoo.config.files import load_run
+from rlzoo.config.record import RunConfig
+from rlzoo.config.values import typed
 from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
 from rlzoo.envs.slot import Probe, env_action
@@ -36,6 +37,7 @@ from rlzoo.runs.entry import check_process, entry
 from rlzoo.spaces import BARE, MASK, Box, Discrete, EnvSpec, describe, leaves, map_leaves, unmasked
 from rlzoo.storage import checkpoint
 from rlzoo.storage.files import run_path
+from rlzoo.text import short
 
 
 class Policy:

@@ -11,14 +11,12 @@ from typing import Any
 import keras
 
 from rlzoo.agents import Agent
-from rlzoo.config.resolve import (
-    RunConfig,
-    load_run,
-    make_exploration,
-    resolve,
-    to_yaml,
-)
-from rlzoo.config.values import CALLABLE, advice
+from rlzoo.config.advice import advice
+from rlzoo.config.choices import make_exploration
+from rlzoo.config.files import load_run, to_yaml
+from rlzoo.config.record import RunConfig
+from rlzoo.config.resolve import resolve
+from rlzoo.config.values import CALLABLE
 from rlzoo.exploration import Exploration
 from rlzoo.loops.evaluate import Evaluation
 from rlzoo.reports import log as logs

@@ -17,8 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlzoo.config.resolve import RunConfig, flatten, from_yaml, load_run, resolve, to_yaml
-from rlzoo.config.values import CALLABLE, advice, short, typed
+from rlzoo.config.advice import advice
+from rlzoo.config.describe import flatten
+from rlzoo.config.files import from_yaml, load_run, to_yaml
+from rlzoo.config.record import RunConfig
+from rlzoo.config.resolve import resolve
+from rlzoo.config.values import CALLABLE, typed
 from rlzoo.config.wrappers import describe
 from rlzoo.envs import make_envs
 from rlzoo.envs.making import import_named
@@ -31,6 +35,7 @@ from rlzoo.runs.entry import entry
 from rlzoo.runs.run import further, new_run_dir
 from rlzoo.runs.stop import Interrupted, Stop
 from rlzoo.storage import files
+from rlzoo.text import short
 
 _RLZOO = [sys.executable, "-m", "rlzoo.cli.child"]
 _SHARED = {  # of one machine, among several processes

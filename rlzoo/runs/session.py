@@ -13,7 +13,8 @@ import numpy as np
 
 from rlzoo import networks
 from rlzoo.agents import Agent
-from rlzoo.config.resolve import RunConfig, Transfer, describe, settings
+from rlzoo.config.describe import describe, settings
+from rlzoo.config.record import RunConfig, Transfer
 from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
 from rlzoo.envs.making import RAISED

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rlzoo.config.values import advice
+from rlzoo.config.advice import advice
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 4.0  # seconds from a signal until a run is ended where it stands

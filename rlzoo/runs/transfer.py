@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo import networks
-from rlzoo.config.resolve import Transfer, make_torso, torso_of
+from rlzoo.config.choices import make_torso
+from rlzoo.config.files import torso_of
+from rlzoo.config.record import Transfer
 from rlzoo.runs import meta as metas
 from rlzoo.runs.entry import entry
 from rlzoo.spaces import EnvSpec, Space, describe

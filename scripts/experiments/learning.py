@@ -21,7 +21,7 @@ import numpy as np
 
 import rlzoo
 from rlzoo.agents import Agent, TabularDynaQ
-from rlzoo.config.resolve import make_exploration
+from rlzoo.config.choices import make_exploration
 from rlzoo.envs import make_envs
 from rlzoo.envs.ports import make_ported_envs
 from rlzoo.loops.compiled import Report

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 import rlzoo
-from rlzoo.config.resolve import make_torso
+from rlzoo.config.choices import make_torso
 from rlzoo.tasks.recall import Recall
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"

@@ -10,8 +10,8 @@ import pytest
 from rlzoo import tables
 from rlzoo.agents.base import check_ranges
 from rlzoo.cli import help, main
-from rlzoo.config.resolve import RunConfig, Transfer
-from rlzoo.config.values import load_yaml
+from rlzoo.config.plain_yaml import load_yaml
+from rlzoo.config.record import RunConfig, Transfer
 from rlzoo.envs import make_env
 
 _MADE = ("eval_every", "eval_mode", "checkpoint_every", "log_every", "num_envs")

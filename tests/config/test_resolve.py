@@ -13,16 +13,20 @@ import yaml
 
 import rlzoo
 from rlzoo.agents import DQN
-from rlzoo.config import resolve as config
-from rlzoo.config.resolve import RunConfig, from_yaml, resolve, to_yaml
-from rlzoo.config.values import fill, load_yaml, typed
+from rlzoo.config.choices import make_exploration, make_torso
+from rlzoo.config.describe import flatten
+from rlzoo.config.files import from_yaml, load_run, preset_for, presets, to_yaml
+from rlzoo.config.plain_yaml import load_yaml
+from rlzoo.config.record import RunConfig
+from rlzoo.config.resolve import complete, env_settings, resolve
+from rlzoo.config.values import fill, typed
 from rlzoo.exploration import Exploration, Softmax
 from rlzoo.ops.schedules import Linear
 from tests.env_doubles import ChainEnv
 
 
 def flat(**changes):
-    return config.flatten(dataclasses.asdict(resolve("dqn", "CartPole-v1", **changes)))
+    return flatten(dataclasses.asdict(resolve("dqn", "CartPole-v1", **changes)))
 
 
 # Layers.
@@ -73,14 +77,14 @@ def test_what_a_setting_left_open_means_is_written_down():
     ):
         run = resolve("dqn", "CartPole-v1", preset=False, overrides=given)
         assert run.agent_params["target_update_period"] == period
-        again = config.complete(config.from_yaml(config.to_yaml(run)), "CartPole-v1")
+        again = complete(from_yaml(to_yaml(run)), "CartPole-v1")
         assert again == run
     with pytest.raises(ValueError, match=r"target_update_rate: expected .* received 0.0"):
         resolve("dqn", "CartPole-v1", overrides=["target_update_rate=0"])
 
 
 def test_each_layer_overrides_the_one_below(tmp_path):
-    preset = config.preset_for("dqn", "CartPole-v1")
+    preset = preset_for("dqn", "CartPole-v1")
     assert flat()["steps"] == preset["steps"]
     file = tmp_path / "my.yaml"
     file.write_text("steps: 111\nseed: 5\nagent_params: {learning_rate: 0.25, batch_size: 7}\n")
@@ -134,7 +138,7 @@ def test_an_encoder_is_completed_like_a_torso(tmp_path):
     encoder = run.torso["encoder"]
     assert (encoder["name"], encoder["variant"], encoder["max_pool"]) == ("conv", "small", True)
     assert encoder["activation"] == "relu" and "seed" not in encoder
-    torso = config.make_torso(run.torso, seed=0)
+    torso = make_torso(run.torso, seed=0)
     assert [layer.name for layer in torso.encoder.layers].count("pool_0") == 1
 
 
@@ -157,9 +161,9 @@ def test_another_strategy_takes_nothing_from_the_one_below():
 )
 def test_a_strategy_may_come_in_any_form(given):
     run = resolve("dqn", "CartPole-v1", exploration=given)
-    assert isinstance(config.make_exploration(run.exploration), Softmax)
+    assert isinstance(make_exploration(run.exploration), Softmax)
     if not isinstance(given, (str, dict)):
-        assert config.make_exploration(run.exploration) == given
+        assert make_exploration(run.exploration) == given
 
 
 def test_objects_of_the_user_are_marked():
@@ -177,9 +181,9 @@ def test_objects_of_the_user_are_marked():
     assert run.exploration["name"].startswith("callable:") and "Mine" in run.exploration["name"]
     assert from_yaml(to_yaml(run)) == run
     with pytest.raises(ValueError, match=r"exploration was the Python object .*Mine.*pass it"):
-        config.make_exploration(run.exploration)
+        make_exploration(run.exploration)
     with pytest.raises(ValueError, match=r"torso was the Python object .*Own"):
-        config.make_torso(run.torso)
+        make_torso(run.torso)
 
 
 def test_a_torso_of_keras_own_layers_is_described():
@@ -187,14 +191,14 @@ def test_a_torso_of_keras_own_layers_is_described():
 
     run = resolve("dqn", "CartPole-v1", torso=keras.Sequential([keras.layers.Dense(3)]))
     assert from_yaml(to_yaml(run)) == run
-    assert config.make_torso(run.torso).layers[0].units == 3
+    assert make_torso(run.torso).layers[0].units == 3
     with pytest.raises(ValueError, match=r"Unknown setting torso\.sizes"):
         resolve("dqn", "CartPole-v1", torso=keras.layers.Dense(3), overrides={"torso.sizes": [4]})
 
 
 def test_dyna_q_takes_the_class_that_fits_the_observations():
     table = resolve("dyna_q", "rlzoo/DynaMaze-v0")
-    assert table.torso == {} and config.make_torso(table.torso) is None
+    assert table.torso == {} and make_torso(table.torso) is None
     assert "model_learning_rate" not in table.agent_params
     assert "model_learning_rate" in resolve("dyna_q", "CartPole-v1").agent_params
     with pytest.raises(ValueError, match="takes no torso, received 'lstm'"):
@@ -203,12 +207,12 @@ def test_dyna_q_takes_the_class_that_fits_the_observations():
 
 def test_every_preset_resolves():
     found = 0
-    for agent, envs in config.presets().items():
+    for agent, envs in presets().items():
         if agent.startswith("tf_agents."):
             continue  # the bridge's: see tests/interop
         for env in envs:
             run = resolve(agent, env)
-            assert config.make_exploration(run.exploration) is not None
+            assert make_exploration(run.exploration) is not None
             assert from_yaml(to_yaml(run)) == run
             found += 1
     assert found >= 10
@@ -222,18 +226,18 @@ def test_a_callable_environment(tmp_path):
     assert run.env.startswith("callable:") and "make" in run.env
     (tmp_path / "config.yaml").write_text(to_yaml(run))
     with pytest.raises(ValueError, match=r"was the Python callable .* pass it from Python"):
-        config.load_run(tmp_path)
-    assert config.load_run(tmp_path, env=make) == run
+        load_run(tmp_path)
+    assert load_run(tmp_path, env=make) == run
 
 
 def test_what_is_of_the_environment():
     given = ["env.size=3", "env.max_episode_steps=20", "env.at.x=1"]
-    found = config.env_settings(given, max_episode_steps=9)
+    found = env_settings(given, max_episode_steps=9)
     assert found == {"env_kwargs": {"size": 3, "at": {"x": 1}}, "max_episode_steps": 20}
-    assert config.env_settings(["max_episode_steps=7"])["max_episode_steps"] == 7
+    assert env_settings(["max_episode_steps=7"])["max_episode_steps"] == 7
     for text in ("torso.sizes=[8]", "steps=3"):
         with pytest.raises(ValueError, match=r"--set: expected what the environment takes"):
-            config.env_settings([text])
+            env_settings([text])
 
 
 # Mistakes.
@@ -370,9 +374,9 @@ def test_a_written_configuration_repeats_the_run(tmp_path):
     run = resolve("reinforce", "CartPole-v1", seed=3, exploration=Softmax(Linear(2.0, 1.0, 50)))
     (tmp_path / "config.yaml").write_text(to_yaml(run))
     assert resolve(file=tmp_path) == resolve(file=tmp_path / "config.yaml") == run
-    assert config.load_run(tmp_path) == run
+    assert load_run(tmp_path) == run
     assert yaml.safe_load(to_yaml(run))["agent"] == "reinforce"
-    json.dumps(config.flatten(dataclasses.asdict(run)))
+    json.dumps(flatten(dataclasses.asdict(run)))
 
 
 def test_a_file_for_another_environment_and_agent(tmp_path):
@@ -455,14 +459,14 @@ def test_a_hostile_file_executes_nothing(payload, tmp_path, monkeypatch):
         build(resolve(file=run))
     assert len(str(caught.value)) < 2_000
     with pytest.raises(ValueError):
-        build(config.complete(config.load_run(run), "CartPole-v1"))
+        build(complete(load_run(run), "CartPole-v1"))
     assert not mark.exists()
 
 
 def build(run):
     """What a run makes of its configuration."""
-    config.make_exploration(run.exploration)
-    torso = config.make_torso(run.torso)
+    make_exploration(run.exploration)
+    torso = make_torso(run.torso)
     torso.build((1, 4))
 
 
@@ -483,7 +487,7 @@ def test_an_imported_environment_must_be_named_by_the_caller(tmp_path):
 def test_a_configuration_is_a_small_regular_file(tmp_path):
     os.mkfifo(tmp_path / "config.yaml")
     with pytest.raises(ValueError, match="found a pipe or device"):
-        config.load_run(tmp_path)
+        load_run(tmp_path)
     (tmp_path / "big.yaml").write_bytes(b"a" * 200_000)
     with pytest.raises(ValueError, match="expected at most 100,000 bytes"):
         resolve(file=tmp_path / "big.yaml")

@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from rlzoo.cli.parser import parse
-from rlzoo.config.resolve import resolve, to_yaml
-from rlzoo.config.values import advice, plain_value, typed
+from rlzoo.config.advice import advice
+from rlzoo.config.files import to_yaml
+from rlzoo.config.resolve import resolve
+from rlzoo.config.values import plain_value, typed
 from rlzoo.config.wrappers import describe as describe_wrappers
 from rlzoo.runs.seeds import _numbers
 

@@ -9,8 +9,8 @@ import pytest
 from gymnasium.wrappers import FlattenObservation, FrameStackObservation, ResizeObservation
 
 import rlzoo
-from rlzoo.config import resolve as config
-from rlzoo.config.resolve import load_run, resolve
+from rlzoo.config.files import from_yaml, load_run, to_yaml
+from rlzoo.config.resolve import resolve
 from rlzoo.config.wrappers import describe, makers, wrapped
 from rlzoo.envs import make_env, make_envs
 from tests.runs.killed_runs import final_arrays
@@ -97,7 +97,7 @@ def test_settings_and_objects_say_the_same():
         overrides=["wrappers=[{name: FrameStackObservation, stack_size: 2}, FlattenObservation]"],
     )  # fmt: skip
     assert by_set.wrappers == describe([partial, FlattenObservation])
-    assert config.from_yaml(config.to_yaml(by_set)) == by_set
+    assert from_yaml(to_yaml(by_set)) == by_set
 
 
 @pytest.mark.parametrize("shape", [(84, 84), [84, 84]])

@@ -29,7 +29,8 @@ from tf_agents.trajectories import time_step as ts
 
 import rlzoo
 from rlzoo import agents, exploration, networks
-from rlzoo.config import resolve as config
+from rlzoo.config.files import from_yaml, presets, to_yaml
+from rlzoo.config.resolve import resolve
 from rlzoo.envs import make_envs
 from rlzoo.interop import tf_agents as bridge
 from rlzoo.interop.tf_agents.trajectories import episodes, pairs
@@ -591,13 +592,13 @@ def test_the_command_line_sets_keras_2_by_itself(tmp_path):
 
 
 def test_every_preset_resolves():
-    shipped = {name: envs for name, envs in config.presets().items() if name in bridge.AGENTS}
+    shipped = {name: envs for name, envs in presets().items() if name in bridge.AGENTS}
     assert set(shipped) == set(bridge.AGENTS)
     for agent, envs in shipped.items():
         for env in envs:
-            run = config.resolve(agent, env)
+            run = resolve(agent, env)
             assert run.loop == "host"
-            assert config.from_yaml(config.to_yaml(run)) == run
+            assert from_yaml(to_yaml(run)) == run
 
 
 def test_the_agents_are_listed():

@@ -17,7 +17,7 @@ from PIL import Image
 
 import rlzoo
 from rlzoo import networks
-from rlzoo.config.resolve import make_torso
+from rlzoo.config.choices import make_torso
 from rlzoo.data import embedded_digits
 from rlzoo.pretraining import run as pretrain
 from rlzoo.pretraining.run import build_model, load_config, named_arrays, resolve

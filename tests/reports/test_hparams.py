@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from rlzoo.config.resolve import settings
+from rlzoo.config.describe import settings
 from rlzoo.reports import hparams
 
 

@@ -282,7 +282,7 @@ def test_resume_names_what_does_not_fit(changes, fields, run, tmp_path):
 def test_resume_of_another_agents_checkpoint(run, tmp_path):
     copy = changed(run.dir, tmp_path)
     fresh = rlzoo.config.resolve.resolve("dyna_q", "CartPole-v1", preset=False)
-    (copy / "config.yaml").write_text(rlzoo.config.resolve.to_yaml(fresh))
+    (copy / "config.yaml").write_text(rlzoo.config.files.to_yaml(fresh))
     with pytest.raises(ValueError, match="agent: expected 'dyna_q', found 'dqn'"):
         rlzoo.resume(copy, quiet=True)
 

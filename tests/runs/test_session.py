@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from rlzoo.cli import main
-from rlzoo.config.resolve import RunConfig
+from rlzoo.config.record import RunConfig
 from rlzoo.runs.session import end_of_run
 
 

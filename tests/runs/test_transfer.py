@@ -12,7 +12,8 @@ import yaml
 
 import rlzoo
 from rlzoo import networks
-from rlzoo.config.resolve import load_run, resolve, to_yaml
+from rlzoo.config.files import load_run, to_yaml
+from rlzoo.config.resolve import resolve
 from rlzoo.envs import make_envs
 from rlzoo.runs.build import Source, build_agent
 from rlzoo.spaces import Box, Discrete, EnvSpec

@@ -3,7 +3,7 @@
 import pytest
 
 from rlzoo.cli import help
-from rlzoo.types import ALIASES, nearest
+from rlzoo.text import ALIASES, nearest
 
 AGENTS = ("dqn", "dyna_q", "reinforce", "tf_agents.dqn", "tf_agents.ppo")
 ALL = "Known: dqn, dyna_q, reinforce, tf_agents.dqn, tf_agents.ppo."

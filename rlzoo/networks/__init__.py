@@ -20,7 +20,7 @@ from rlzoo.networks.network import (
     unroll,
     update_target,
 )
-from rlzoo.networks.parts import Parts, joined
+from rlzoo.networks.parts import Parts, joined, over_parts
 from rlzoo.networks.torsos import (
     ENCODERS,
     Recurrent,
@@ -61,6 +61,7 @@ __all__ = [
     "lstm",
     "masked_scores",
     "named_variables",
+    "over_parts",
     "penalty",
     "policy_logits",
     "q_values",

@@ -102,11 +102,16 @@ def joined(torso: keras.Layer, space: Space, seed: int | None = None) -> keras.L
         for path, leaf in items(space)
         if (image := _convolutions(leaf, None if seed is None else next(seeds)))
     }
-    if not is_recurrent(torso):
-        return Parts(images, torso, name="parts")
-    if isinstance(torso, Recurrent):
-        return Recurrent(torso.cell, Parts(images, torso.encoder, name="parts"), name=torso.name)
-    return Recurrent(torso, Parts(images, name="parts"), name="recurrent_parts")
+    return over_parts(images, torso)
+
+
+def over_parts(torsos: dict[str, keras.Layer], then: keras.Layer | None) -> keras.Layer:
+    """Returns `Parts` with a torso after them, which may be recurrent."""
+    if then is None or not is_recurrent(then):
+        return Parts(torsos, then, name="parts")
+    if isinstance(then, Recurrent):
+        return Recurrent(then.cell, Parts(torsos, then.encoder, name="parts"), name=then.name)
+    return Recurrent(then, Parts(torsos, name="parts"), name="recurrent_parts")
 
 
 def input_shapes(space: Space) -> Any:

@@ -16,7 +16,8 @@ def default_torso(name: str, spec: EnvSpec) -> dict[str, Any]:
         name: the agent's own default.
         spec: of the environment.
     """
-    from rlzoo.networks.torsos import SMALLEST, image_sides
+    from rlzoo.networks.layers import image_sides
+    from rlzoo.networks.torsos import SMALLEST
 
     obs = unmasked(spec.obs)
     image = isinstance(obs, Box) and obs.pixels and len(obs.shape) in (2, 3, 4)

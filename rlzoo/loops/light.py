@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from rlzoo.agents import Agent
 from rlzoo.exploration import EXPLORATIONS
-from rlzoo.networks.network import Preprocess
+from rlzoo.networks.preprocessing import Preprocess
 from rlzoo.ops import rng
 from rlzoo.spaces import Box
 

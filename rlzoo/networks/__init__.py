@@ -2,34 +2,26 @@
 
 from rlzoo.networks.copying import build_torso, copy_network, copy_torso
 from rlzoo.networks.heads import dueling, linear, policy_logits, q_values, value
+from rlzoo.networks.layers import Recurrent, is_recurrent
 from rlzoo.networks.network import (
-    Preprocess,
-    adam,
     apply,
     build_network,
-    changing_rate,
     check_precision,
-    descend,
     initial_state,
-    inputs,
-    learning_bytes,
-    masked_scores,
     named_variables,
-    penalty,
-    scale_learning_rate,
     unroll,
-    update_target,
 )
 from rlzoo.networks.parts import Parts, joined, over_parts
-from rlzoo.networks.torsos import (
-    ENCODERS,
-    Recurrent,
-    conv,
-    dense,
-    gru,
-    is_recurrent,
-    lstm,
-    rnn,
+from rlzoo.networks.preprocessing import Preprocess, inputs, masked_scores
+from rlzoo.networks.torsos import ENCODERS, conv, dense, gru, lstm, rnn
+from rlzoo.networks.training import (
+    adam,
+    changing_rate,
+    descend,
+    learning_bytes,
+    penalty,
+    scale_learning_rate,
+    update_target,
 )
 from rlzoo.tables import TORSOS
 

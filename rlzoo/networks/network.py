@@ -4,29 +4,19 @@ A recurrent network takes its state as further inputs and returns the next state
 outputs; nothing is remembered inside a layer.
 """
 
-import math
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from rlzoo.networks.copying import copy_torso, layers_of
-from rlzoo.networks.parts import input_shapes, joined
-from rlzoo.networks.torsos import PatchConv2D, Recurrent, is_recurrent
+from rlzoo.networks.layers import Recurrent, is_recurrent
+from rlzoo.networks.parts import joined
+from rlzoo.networks.preprocessing import MaskScores, Preprocess, inputs, masked_scores
 from rlzoo.spaces import (
     MASK,
-    Box,
-    Discrete,
     EnvSpec,
-    Leaf,
-    MultiDiscrete,
-    Space,
-    items,
-    leaves,
     map_leaves,
-    mask_of,
-    plain,
-    read_space,
     unmasked,
 )
 
@@ -77,19 +67,6 @@ def build_network(
     if not states:
         return keras.Model(obs, scores)
     return keras.Model([obs, *states], [scores, *keras.tree.flatten(next_states)])
-
-
-def inputs(space: Space, name: str = "obs") -> Any:
-    """Returns a Keras input for each leaf of a space, nested as it is."""
-    if isinstance(space, dict):
-        return {key: inputs(part, key) for key, part in space.items()}
-    return keras.Input(space.shape, dtype=space.dtype, name=name)
-
-
-def masked_scores(scores: Any, obs: Any) -> Any:
-    """Returns scores [B, A], -inf where the mask in the observations says so, if there is one."""
-    mask = mask_of(obs)
-    return scores if mask is None else MaskScores(name="mask_scores")([scores, mask])
 
 
 def _state_sizes(cell: Any) -> list | tuple:
@@ -143,89 +120,6 @@ def _check_axes(torso: Any, features: Any) -> None:
         )
 
 
-@keras.saving.register_keras_serializable("rlzoo")
-class Preprocess(keras.Layer):
-    """Casts observations to float32, once: whole numbers one-hot, pixels divided by 255.
-
-    The parts of a nested observation come out flat, by their paths ("camera/front").
-
-    Args:
-        space: of the observations, without a mask.
-    """
-
-    def __init__(self, space: Space, **kwargs):
-        super().__init__(autocast=False, **kwargs)
-        self.space = space
-
-    def call(self, obs):
-        """Returns [B, ...] float32, or a dict of them."""
-        if isinstance(self.space, dict):
-            pairs = zip(items(self.space), leaves(obs), strict=True)
-            return {path: _as_floats(x, leaf) for (path, leaf), x in pairs}
-        return _as_floats(obs, self.space)
-
-    def compute_output_spec(self, obs):
-        """Tells Keras the shapes and dtypes of the outputs."""
-        shapes = input_shapes(self.space)
-        if not isinstance(shapes, dict):
-            return keras.KerasTensor((leaves(obs)[0].shape[0], *shapes), "float32")
-        batch = leaves(obs)[0].shape[0]
-        return {path: keras.KerasTensor((batch, *x), "float32") for path, x in shapes.items()}
-
-    def get_config(self):
-        """Returns the constructor's arguments, for Keras."""
-        return {**super().get_config(), "space": plain(self.space)}
-
-    @classmethod
-    def from_config(cls, config):
-        """Builds the layer that `get_config` described."""
-        return cls(**{**config, "space": read_space(config["space"])})
-
-
-def _as_floats(x: Any, leaf: Leaf) -> Any:
-    if isinstance(leaf, Discrete):
-        return keras.ops.one_hot(x, leaf.n)
-    if isinstance(leaf, MultiDiscrete):
-        return keras.ops.concatenate(
-            [keras.ops.one_hot(x[..., i], n) for i, n in enumerate(leaf.nvec)], axis=-1
-        )
-    scale = 1 / 255 if isinstance(leaf, Box) and leaf.pixels else 1.0
-    return keras.ops.cast(x, "float32") * scale
-
-
-@keras.saving.register_keras_serializable("rlzoo")
-class MaskScores(keras.Layer):
-    """Scores, -inf where an action is not valid; where none is said to be, all are."""
-
-    def call(self, inputs):
-        """Returns [B, A] of scores and a mask, both [B, A]."""
-        scores, mask = inputs
-        mask = keras.ops.logical_or(mask, ~keras.ops.any(mask, axis=-1, keepdims=True))
-        return keras.ops.where(mask, scores, -math.inf)
-
-
-def changing_rate(network: keras.Model) -> tf.Variable | None:
-    """Returns the variable that `scale_learning_rate` was given for a part of a network, if any."""
-    scales = (getattr(variable, "lr_scale", None) for variable in network.trainable_variables)
-    return next((scale for scale in scales if isinstance(scale, tf.Variable)), None)
-
-
-def scale_learning_rate(layer: keras.Layer, scale: float | tf.Variable) -> None:
-    """Multiplies every step that `descend` takes for a layer's weights; 0 freezes them for good.
-
-    Args:
-        layer: built; not yet part of a network that an optimiser was made for.
-        scale: a number, or a variable that may change while an agent learns.
-    """
-    if not isinstance(scale, tf.Variable) and scale == 0.0:
-        layer.trainable = False  # the layer too: batch statistics stay as they are
-    for variable in layer.trainable_variables:
-        if isinstance(scale, tf.Variable):
-            variable.lr_scale = scale
-        elif scale != 1.0:
-            variable.lr_scale = tf.constant(scale)
-
-
 def initial_state(network: keras.Model, num_envs: int) -> tuple[tf.Tensor, ...]:
     """Returns the recurrent state of N environments at an episode's start; () if none."""
     count = len(network.outputs) - 1
@@ -270,20 +164,6 @@ def unroll(
         return _Unrolled(network)(rows, first, *state, training=training)
     scores = network(rows, training=training)
     return tf.reshape(scores, (*first.shape, scores.shape[-1])), ()
-
-
-def penalty(network: keras.Model) -> tf.Tensor | float:
-    """Returns what the layers of a network add to the loss, by its last call.
-
-    That is their regularisers and what they gave to `add_loss`.
-    """
-    here = (None, tf.compat.v1.get_default_graph())
-    if any(getattr(loss, "graph", None) not in here for loss in network.losses):
-        raise ValueError(
-            "add_loss and activity_regularizer cannot be used inside a recurrent cell, whose steps "
-            "are a loop of their own. Put them into the encoder before it."
-        )
-    return tf.add_n(network.losses) if network.losses else 0.0
 
 
 class _Unrolled(keras.Layer):
@@ -336,61 +216,6 @@ def _without_padding(valid: tf.Tensor) -> tf.Tensor:
 def _reset(state: tuple, first) -> list[tf.Tensor]:
     """Returns the recurrent state, 0 where an episode starts."""
     return [tf.where(first[:, None], tf.zeros_like(x), x) for x in state]
-
-
-def update_target(target: keras.Model, source: keras.Model, rate: float, due: tf.Tensor) -> None:
-    """Moves `target` towards `source` by `rate` (1 copies it) where `due`, a bool scalar."""
-
-    def move():
-        for old, new in zip(target.weights, source.weights, strict=True):
-            whole = rate == 1.0 or not tf.as_dtype(old.dtype).is_floating  # a counter, say
-            old.assign(new if whole else old + rate * (new - old))
-        return tf.constant(True)
-
-    tf.cond(due, move, lambda: tf.constant(False))
-
-
-def adam(network: keras.Model, learning_rate: float) -> keras.optimizers.Optimizer:
-    """Returns Adam (Kingma & Ba 2015, arXiv:1412.6980), built for a network's variables."""
-    optimizer = keras.optimizers.Adam(learning_rate)
-    optimizer.build(network.trainable_variables)
-    return optimizer
-
-
-def descend(optimizer, tape: tf.GradientTape, loss, network: keras.Model, max_norm) -> tf.Tensor:
-    """Takes one gradient step, clipped to `max_norm`; returns the norm before clipping."""
-    gradients = tape.gradient(loss, network.trainable_variables)
-    norm = tf.linalg.global_norm(gradients)
-    if math.isfinite(max_norm):
-        gradients, _ = tf.clip_by_global_norm(gradients, max_norm, norm)
-    slower = [v for v in network.trainable_variables if hasattr(v, "lr_scale")]
-    before = [tf.identity(variable) for variable in slower]
-    optimizer.apply(gradients)
-    for variable, old in zip(slower, before, strict=True):
-        # Not its gradient: Adam's steps do not depend on the gradient's size.
-        scaled = old + variable.lr_scale * (variable - old)
-        variable.assign(scaled if variable.constraint is None else variable.constraint(scaled))
-    return norm
-
-
-def learning_bytes(network: keras.Model, rows: int) -> int:
-    """Returns about the memory in bytes that Q-learning takes beside a network and its replay.
-
-    That is a target network, Adam's moments, gradients, and what each layer computes for a batch:
-    of it and its successors, and again on the way back.
-
-    Args:
-        network: from `build_network`.
-        rows: observations in a batch.
-    """
-    numbers = 0  # that layers compute for one observation
-    for layer in layers_of(network):
-        for output in keras.tree.flatten(getattr(layer, "output", ())):
-            size = math.prod(x or 1 for x in output.shape)
-            if isinstance(layer, PatchConv2D):  # its patches are many times its output
-                size += size // layer.filters * math.prod(layer.kernel.shape[:3])
-            numbers += size
-    return 4 * (5 * network.count_params() + 3 * rows * numbers)
 
 
 def named_variables(prefix: str, owner: keras.Model | keras.optimizers.Optimizer) -> dict:

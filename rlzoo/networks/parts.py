@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 
-from rlzoo.networks.torsos import SMALLEST, Recurrent, conv, image_sides, is_recurrent
+from rlzoo.networks.layers import Recurrent, image_sides, is_recurrent
+from rlzoo.networks.torsos import SMALLEST, conv
 from rlzoo.spaces import Box, Discrete, Leaf, MultiDiscrete, Space, items, unmasked
 
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from rlzoo import networks
-from rlzoo.networks.network import Preprocess
+from rlzoo.networks.preprocessing import Preprocess
 from rlzoo.spaces import Box, Discrete, EnvSpec
 from tests.helpers import BOX, DISCRETE, IMAGE, random_obs, small_torso, xla
 
@@ -151,7 +151,7 @@ def test_the_encoder_takes_all_steps_of_a_chunk_at_once():
             seen.append(inputs.shape[0])
             return super().call(inputs)
 
-    torso = networks.torsos.Recurrent(keras.layers.GRUCell(4), Watched(5))
+    torso = networks.Recurrent(keras.layers.GRUCell(4), Watched(5))
     network = build(BOX, torso)
     seen.clear()
     obs = tf.constant(random_obs(BOX, (LENGTH, NUM_ENVS), np.random.default_rng(0)))

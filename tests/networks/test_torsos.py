@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from rlzoo import networks
-from rlzoo.networks.torsos import HalvingMaxPool, PatchConv2D, initializer
+from rlzoo.networks.layers import HalvingMaxPool, PatchConv2D
+from rlzoo.networks.torsos import initializer
 from rlzoo.spaces import Box, Discrete, EnvSpec
 from tests.helpers import BOX, DISCRETE, IMAGE, graph, random_obs, xla
 

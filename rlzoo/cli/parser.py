@@ -1,17 +1,34 @@
 """What the command line takes, and its help. Imports the standard library only."""
 
 import argparse
-import re
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 from rlzoo import tables
 from rlzoo.cli import help
+from rlzoo.cli.completion import Completion
+from rlzoo.cli.flags import (
+    FOLDER,
+    Suggested,
+    add_config,
+    add_env,
+    add_file,
+    add_hooks,
+    add_json,
+    add_limit,
+    add_mode,
+    add_quiet,
+    add_run,
+    add_run_dir,
+    add_set,
+    add_torso,
+    add_until_return,
+    add_wrapper,
+    count,
+    seeds,
+)
 from rlzoo.text import ALIASES, nearest
-
-_MOST_SEEDS = 1_000
 
 _EXAMPLES = """\
 examples:
@@ -32,20 +49,6 @@ examples:
   rlzoo train dqn CartPole-v1 --exploration softmax --set torso.sizes=[128,128]
   rlzoo train dyna_q FrozenLake-v1 --set env.is_slippery=false --seeds 0-4
 """
-
-_FILE = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # what completes, as shtab has it
-_FOLDER = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"}
-
-
-_Container = argparse._ActionsContainer  # a parser, or a group of its flags
-
-
-class _Suggested(tuple):
-    """Names that a shell completes; others are taken too."""
-
-    def __contains__(self, name):
-        """Tells that any name will do."""
-        return True
 
 
 class _Parser(argparse.ArgumentParser):
@@ -107,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version)
-    parser.add_argument("--print-completion", action=_Completion)
+    parser.add_argument("--print-completion", action=Completion)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, summary: str, more: str = "", **settings) -> argparse.ArgumentParser:
@@ -146,20 +149,20 @@ def build_parser() -> argparse.ArgumentParser:
         choices=(*tables.AGENTS, *tables.BRIDGED),
         help=f"{', '.join(tables.AGENTS)}, or one of TF-Agents: `rlzoo list agents`",
     )
-    _add_env(train, "env", nargs="?", help="a Gymnasium id, or module:Env-v0 to import it from")
+    add_env(train, "env", nargs="?", help="a Gymnasium id, or module:Env-v0 to import it from")
     run = train.add_argument_group("the run")
     run.add_argument(
         "--steps",
-        type=_count,
+        type=count,
         metavar="N",
         help="environment steps in all (default: as tuned, or 100,000)",
     )
     seed = run.add_mutually_exclusive_group()
-    seed.add_argument("--seed", type=_count, metavar="S", help="seed of the run (default 0)")
+    seed.add_argument("--seed", type=count, metavar="S", help="seed of the run (default 0)")
     seed.add_argument(
-        "--seeds", type=_seeds, metavar="LIST", help="such as 0-4 or 0,3,7: a run for each, and all"
+        "--seeds", type=seeds, metavar="LIST", help="such as 0-4 or 0,3,7: a run for each, and all"
     )
-    _add_until_return(run)
+    add_until_return(run)
     run.add_argument(
         "--loop",
         metavar="auto|host|graph",
@@ -167,15 +170,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="graph trains in one compiled program, where the environment has a port in TensorFlow "
         "ops; host steps any in Python (default auto: graph where it can be)",
     )
-    _add_set(run)
-    _add_config(run)
+    add_set(run)
+    add_config(run)
     run.add_argument(
         "--no-preset", action="store_true", help="start from the defaults, not from what was tuned"
     )
     envs = train.add_argument_group("the environments")
     envs.add_argument(
         "--num-envs",
-        type=_count,
+        type=count,
         metavar="N",
         help="how many are stepped together (default: as the agent needs)",
     )
@@ -185,15 +188,15 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("sync", "async"),
         help="step them in this process, or in one process each (default sync)",
     )
-    _add_wrapper(envs, "a name in gymnasium.wrappers, module:Class, or '{name: ..., ...}'")
-    _add_limit(envs)
+    add_wrapper(envs, "a name in gymnasium.wrappers, module:Class, or '{name: ..., ...}'")
+    add_limit(envs)
     envs.add_argument(
         "--eval-env",
         metavar="separate|training|none",
         choices=("separate", "training", "none"),
         help="evaluate in environments made for that (default), in those of training, or nowhere",
     )
-    _add_mode(envs)
+    add_mode(envs)
     learner = train.add_argument_group("the learner")
     learner.add_argument(
         "--exploration",
@@ -201,22 +204,22 @@ def build_parser() -> argparse.ArgumentParser:
         choices=tuple(tables.EXPLORATIONS),
         help=f"{', '.join(tables.EXPLORATIONS)}: how it tries actions",
     )
-    _add_torso(learner)
+    add_torso(learner)
     learner.add_argument(
         "--torso-from", metavar="RUN", help="start from the torso of this run, as pretrain makes"
-    ).complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
+    ).complete = FOLDER  # pyright: ignore[reportAttributeAccessIssue]
     learner.add_argument("--freeze", action="store_true", help="keep the weights of that torso")
     learner.add_argument(
-        "--unfreeze-after", type=_count, metavar="N", help="keep them for this many steps"
+        "--unfreeze-after", type=count, metavar="N", help="keep them for this many steps"
     )
     learner.add_argument(
         "--torso-lr-scale", type=float, metavar="X", help="their share of the learning rate"
     )
     results = train.add_argument_group("the results")
-    _add_run_dir(results, "runs/ENV/AGENT/DATE-TIME-sSEED")
-    _add_hooks(results)
-    _add_quiet(results)
-    _add_json(results)
+    add_run_dir(results, "runs/ENV/AGENT/DATE-TIME-sSEED")
+    add_hooks(results)
+    add_quiet(results)
+    add_json(results)
 
     pretrain = command(
         "pretrain",
@@ -236,28 +239,28 @@ def build_parser() -> argparse.ArgumentParser:
         choices=tuple(tables.TASKS),
         help=f"{', '.join(tables.TASKS)}: `rlzoo list tasks`",
     )
-    _add_torso(pretrain)
-    pretrain.add_argument("--epochs", type=_count, metavar="N", help="epochs at most")
-    pretrain.add_argument("--seed", type=_count, metavar="S", help="seed of the run (default 0)")
-    _add_file(pretrain, "--data", metavar="FILE", help="your data, where the task takes any")
+    add_torso(pretrain)
+    pretrain.add_argument("--epochs", type=count, metavar="N", help="epochs at most")
+    pretrain.add_argument("--seed", type=count, metavar="S", help="seed of the run (default 0)")
+    add_file(pretrain, "--data", metavar="FILE", help="your data, where the task takes any")
     pretrain.add_argument(
         "--download", action="store_true", help="fetch the whole data set (mnist, by Keras)"
     )
-    _add_env(pretrain, "--env", help="where reconstruct and predict gather observations")
-    _add_set(pretrain)
-    _add_config(pretrain)
-    _add_run_dir(pretrain, "runs/pretrain/TASK/DATE-TIME-sSEED")
-    _add_quiet(pretrain)
-    _add_json(pretrain)
+    add_env(pretrain, "--env", help="where reconstruct and predict gather observations")
+    add_set(pretrain)
+    add_config(pretrain)
+    add_run_dir(pretrain, "runs/pretrain/TASK/DATE-TIME-sSEED")
+    add_quiet(pretrain)
+    add_json(pretrain)
 
     predict = command(
         "predict",
         "Tell what images show, by a network that `rlzoo pretrain mnist` has trained.",
         "Pictures of any size, in colour or grey, dark on light or light on dark.",
     )
-    _add_run(predict)
-    _add_file(predict, "files", nargs="+", metavar="FILE", help="a picture: PNG, JPEG, GIF or BMP")
-    _add_json(predict)
+    add_run(predict)
+    add_file(predict, "files", nargs="+", metavar="FILE", help="a picture: PNG, JPEG, GIF or BMP")
+    add_json(predict)
 
     resume = command(
         "resume",
@@ -267,49 +270,47 @@ def build_parser() -> argparse.ArgumentParser:
         that --seeds has made, the seeds that are not finished go on.
         """,
     )
-    _add_run(resume)
+    add_run(resume)
+    resume.add_argument("--steps", type=count, metavar="N", help="a new total of environment steps")
     resume.add_argument(
-        "--steps", type=_count, metavar="N", help="a new total of environment steps"
+        "--num-envs", type=count, metavar="N", help="another number of environments from now on"
     )
     resume.add_argument(
-        "--num-envs", type=_count, metavar="N", help="another number of environments from now on"
+        "--epochs", type=count, metavar="N", help="a new total of epochs, of pretraining"
     )
-    resume.add_argument(
-        "--epochs", type=_count, metavar="N", help="a new total of epochs, of pretraining"
-    )
-    _add_until_return(resume)
-    _add_hooks(resume)
-    _add_env(resume, "--env", help="needed if the run's environment is module:Env-v0")
-    _add_wrapper(resume, "needed if one of the run's is module:Class: all of them")
-    _add_quiet(resume)
-    _add_json(resume)
+    add_until_return(resume)
+    add_hooks(resume)
+    add_env(resume, "--env", help="needed if the run's environment is module:Env-v0")
+    add_wrapper(resume, "needed if one of the run's is module:Class: all of them")
+    add_quiet(resume)
+    add_json(resume)
 
     evaluate = command("evaluate", "Evaluate a run's best agent on fresh environments.")
-    _add_run(evaluate)
-    _add_env(evaluate, "--env", help="another environment to evaluate in")
-    _add_wrapper(evaluate, "needed if one of the run's is module:Class: all of them")
+    add_run(evaluate)
+    add_env(evaluate, "--env", help="another environment to evaluate in")
+    add_wrapper(evaluate, "needed if one of the run's is module:Class: all of them")
     evaluate.add_argument(
-        "--episodes", type=_count, default=20, metavar="N", help="how many are played (default 20)"
+        "--episodes", type=count, default=20, metavar="N", help="how many are played (default 20)"
     )
-    evaluate.add_argument("--seed", type=_count, metavar="S", help="seed of the episodes")
+    evaluate.add_argument("--seed", type=count, metavar="S", help="seed of the episodes")
     evaluate.add_argument(
         "--last", action="store_true", help="take the newest agent, not the best of its evaluations"
     )
-    _add_limit(evaluate)
-    _add_mode(evaluate)
-    _add_json(evaluate)
+    add_limit(evaluate)
+    add_mode(evaluate)
+    add_json(evaluate)
 
     record = command("record", "Record an evaluation episode as a GIF or MP4.")
-    _add_run(record)
+    add_run(record)
     record.add_argument(
         "-o", "--output", metavar="FILE", help="FILE.gif or FILE.mp4 (default RUN/episode.gif)"
     )
-    _add_env(record, "--env", help="another environment to record")
-    _add_wrapper(record, "needed if one of the run's is module:Class: all of them")
-    record.add_argument("--seed", type=_count, metavar="S", help="seed of the episode")
-    _add_limit(record)
-    _add_mode(record)
-    _add_json(record)
+    add_env(record, "--env", help="another environment to record")
+    add_wrapper(record, "needed if one of the run's is module:Class: all of them")
+    record.add_argument("--seed", type=count, metavar="S", help="seed of the episode")
+    add_limit(record)
+    add_mode(record)
+    add_json(record)
 
     plot = command(
         "plot",
@@ -322,7 +323,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     plot.add_argument(
         "runs", nargs="+", metavar="RUN", help="folders of runs, or that hold such"
-    ).complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
+    ).complete = FOLDER  # pyright: ignore[reportAttributeAccessIssue]
     plot.add_argument(
         "-o", "--output", default="plot.png", metavar="FILE.png", help="default plot.png"
     )
@@ -339,7 +340,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("best", "last"),
         help="draw instead which share of the runs ended above each return",
     )
-    _add_json(plot)
+    add_json(plot)
 
     listing = command(
         "list",
@@ -356,160 +357,22 @@ def build_parser() -> argparse.ArgumentParser:
         "name",
         nargs="?",
         metavar="NAME",
-        choices=_Suggested((*help.TABLES, *help.names())),
+        choices=Suggested((*help.TABLES, *help.names())),
         help="a kind, one thing of it, or run",
     )
-    _add_json(listing)
+    add_json(listing)
 
     check = command(
         "check-env",
         "Check that an environment keeps Gymnasium's rules.",
         "Its settings are given as to train: --set env.KEY=VALUE.",
     )
-    _add_env(check, "env", help="a Gymnasium id, or module:Env-v0")
-    _add_set(check)
-    _add_wrapper(check, "as train takes it")
-    _add_limit(check)
-    _add_json(check)
+    add_env(check, "env", help="a Gymnasium id, or module:Env-v0")
+    add_set(check)
+    add_wrapper(check, "as train takes it")
+    add_limit(check)
+    add_json(check)
     return parser
-
-
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    action = parser.add_argument("run", metavar="RUN", help="the folder of a run")
-    action.complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _add_file(parser: _Container, name: str, **settings: Any) -> None:
-    action = parser.add_argument(name, **settings)
-    action.complete = _FILE  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _add_env(parser: _Container, name: str, **settings: Any) -> None:
-    parser.add_argument(name, metavar="ENV", choices=_Suggested(tables.ENVS), **settings)
-
-
-def _add_torso(parser: _Container) -> None:
-    parser.add_argument(
-        "--torso",
-        metavar="NAME",
-        choices=tuple(tables.TORSOS),
-        help=f"{', '.join(tables.TORSOS)}: the network from observations to features",
-    )
-
-
-def _add_config(parser: _Container) -> None:
-    _add_file(parser, "--config", metavar="FILE", help="a config.yaml, or the folder of a run")
-
-
-def _add_run_dir(parser: _Container, default: str) -> None:
-    action = parser.add_argument("--run-dir", metavar="DIR", help=f"default: {default}")
-    action.complete = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _add_limit(parser: _Container) -> None:
-    parser.add_argument(
-        "--max-episode-steps",
-        type=_count,
-        metavar="N",
-        help="cut episodes after N steps (default: where the environment says)",
-    )
-
-
-def _add_mode(parser: _Container) -> None:
-    parser.add_argument(
-        "--eval-mode",
-        metavar="greedy|policy|explore",
-        choices=("greedy", "policy", "explore"),
-        help="how it acts in evaluation: by the best action; by a draw from the policy, where it "
-        "learns one (then the default); or so, but 1 action in 20 at random",
-    )
-
-
-def _add_set(parser: _Container) -> None:
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="KEY=VALUE",
-        help="change one setting; may be repeated",
-    )
-
-
-def _add_until_return(parser: _Container) -> None:
-    parser.add_argument(
-        "--until-return",
-        type=float,
-        metavar="X",
-        help="stop when an evaluation's mean return reaches X",
-    )
-
-
-def _add_wrapper(parser: _Container, what: str) -> None:
-    parser.add_argument(
-        "--wrapper",
-        action="append",
-        dest="wrappers",
-        metavar="NAME",
-        help=f"{what}; may be repeated, the first is the inmost",
-    )
-
-
-def _add_hooks(parser: _Container) -> None:
-    parser.add_argument(
-        "--callback",
-        action="append",
-        default=[],
-        dest="callbacks",
-        metavar="MODULE:NAME",
-        help="a class of yours to be called on the way; may be repeated",
-    )
-    parser.add_argument(
-        "--logger",
-        action="append",
-        default=[],
-        dest="loggers",
-        metavar="NAME",
-        help="wandb, mlflow, trackio or module:Name: log there too; may be repeated",
-    )
-
-
-def _add_quiet(parser: _Container) -> None:
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
-
-
-def _add_json(parser: _Container) -> None:
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print the result as one JSON object, all else on standard error",
-    )
-
-
-def _count(text: str) -> int:
-    """Returns a whole number, also one written like 5e4 or 50_000."""
-    try:
-        number = float(text)
-        if number.is_integer():
-            return int(text) if text.lstrip("+-").isdigit() else int(number)
-    except (ValueError, OverflowError):
-        pass
-    raise argparse.ArgumentTypeError(f"expected a whole number, received {text!r}")
-
-
-def _seeds(text: str) -> list[int]:
-    """Returns the numbers in a list such as 0-4, 0,3,7 or 0-2,5."""
-    seeds: list[int] = []
-    for part in text.split(","):
-        low, dash, high = (number.strip() for number in part.partition("-"))
-        high = high if dash else low
-        if not (low.isdecimal() and high.isdecimal() and 0 <= int(high) - int(low) < _MOST_SEEDS):
-            raise argparse.ArgumentTypeError(
-                f"expected seeds such as 0-4, 0,3,7 or 0-2,5 (at most {_MOST_SEEDS:,}), "
-                f"received {text!r}"
-            )
-        seeds += range(int(low), int(high) + 1)
-    return seeds
 
 
 class _Version(argparse.Action):
@@ -523,34 +386,3 @@ class _Version(argparse.Action):
 
         print(f"rlzoo {version('rlzoo-tf')}")
         parser.exit()
-
-
-class _Completion(argparse.Action):
-    """Prints what a shell is to run so that it completes what is typed."""
-
-    def __init__(self, option_strings, dest, **kwargs):
-        shells = ("bash", "zsh")
-        about = 'print completion for a shell; in bash: eval "$(rlzoo --print-completion bash)"'
-        super().__init__(
-            option_strings, dest, choices=shells, metavar="bash|zsh", help=about, **kwargs
-        )
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        import shtab
-
-        script = shtab.complete(parser, str(values))
-        print(_mended(script) if values == "zsh" else script)
-        parser.exit()
-
-
-def _mended(script: str) -> str:
-    """Returns a script for zsh in which each argument is completed as often as it may be given.
-
-    shtab 1.8.1 lists one that has choices twice, and completes one of many (`nargs="+"`) only once.
-    """
-
-    def mend(arguments: re.Match[str]) -> str:
-        lines = arguments[0].replace('"(*):', '"*:').split("\n")
-        return "\n".join(dict.fromkeys(lines))
-
-    return re.sub(r"(?<=_options=\(\n).*?(?=\n\))", mend, script, flags=re.DOTALL)

@@ -11,7 +11,8 @@ import numpy as np
 from rlzoo import networks
 from rlzoo.config.choices import make_torso
 from rlzoo.data.files import open_file, shown
-from rlzoo.pretraining.run import connect, is_pretraining, named_arrays
+from rlzoo.pretraining.model import connect, named_arrays
+from rlzoo.pretraining.run import is_pretraining
 from rlzoo.runs import meta as metas
 from rlzoo.runs.build import assign
 from rlzoo.runs.entry import entry

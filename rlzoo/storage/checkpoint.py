@@ -12,12 +12,8 @@ the checks themselves). No array is allocated before its file has the size its s
 
 import contextlib
 import fcntl
-import functools
 import hashlib
-import importlib.metadata
 import io
-import json
-import math
 import os
 import re
 import shutil
@@ -25,48 +21,36 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from rlzoo.storage.files import fsync, lock, remove_temporaries, temporary_path
+from rlzoo.storage.manifest import (
+    DTYPES,
+    MANIFEST,
+    MAX_HEADER,
+    MAX_MANIFEST,
+    Entry,
+    RefusedError,
+    as_json,
+    brief,
+    check_name,
+    manifest_of,
+    parse,
+    refuse,
+    versions,
+)
 
 __all__ = ["checkpoints", "describe_mismatch", "load", "lock", "save", "step_of", "versions"]
 
 Template = Mapping[str, tuple[Sequence[int], Any]]  # name -> (shape, dtype)
 
-FORMAT = 2
 ANY_NUMBER = ("state/", "loop/")  # only under these names may NaN or infinity mean something
 
-_MANIFEST = "manifest.json"
-_FIELDS = {"format", "step", "versions", "meta", "files"}
-_PACKAGES = {"rlzoo": "rlzoo-tf"} | {n: n for n in ("tensorflow", "keras", "gymnasium", "numpy")}
-_DTYPES = {"|b1", "|i1", "|u1", "<i2", "<i4", "<i8", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8"}
 _NAME = re.compile(r"step-(\d{9,18})(?:\.(\d{1,9}))?")
 _BEST_NAME = re.compile(r"best-(\d{9,18})(?:\.(\d{1,9}))?")
-# Python needs up to 25 times the bytes of a JSON text: these keep a hostile one below 200 MB.
-_MAX_MANIFEST = 8 << 20
-_MAX_BRACKETS = 200_000
-_MAX_DEPTH = 64
-_MAX_HEADER = 4096
 _PIECE = 1 << 20
-
-
-class _RefusedError(Exception):
-    """A checkpoint that is damaged or hostile: another may be loaded in its place."""
-
-
-class _Entry(NamedTuple):
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    bytes: int  # of the file
-    sha256: str
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the array alone."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def save(
@@ -114,7 +98,7 @@ def save(
             _write_array(temporary / _file_name(i), name, array)
             for i, (name, array) in enumerate(plain.items())
         ]
-        (temporary / _MANIFEST).write_bytes(_manifest(step, meta, files))
+        (temporary / MANIFEST).write_bytes(manifest_of(step, meta, files))
         for path in temporary.iterdir():  # after all are written: the disk works in parallel
             fsync(path)
         fsync(temporary)
@@ -171,7 +155,7 @@ def load(
             break
         try:
             arrays, meta = _read(path, template, only)
-        except (_RefusedError, OSError) as error:
+        except (RefusedError, OSError) as error:
             refused[path] = str(error) if path.exists() else "removed while it was being read"
             continue
         if refused:
@@ -211,24 +195,14 @@ def describe_mismatch(
     for key in [*expected, *(key for key in found if key not in expected)]:
         field = f"{prefix}{key}"
         if key not in found:
-            lines.append(f"{field}: missing, expected {_short(expected[key])}")
+            lines.append(f"{field}: missing, expected {brief(expected[key])}")
         elif key not in expected:
-            lines.append(f"{field}: not expected, found {_short(found[key])}")
+            lines.append(f"{field}: not expected, found {brief(found[key])}")
         elif isinstance(expected[key], Mapping) and isinstance(found[key], Mapping):
             lines += describe_mismatch(expected[key], found[key], f"{field}.")
-        elif _as_json(expected[key]) != _as_json(found[key]):
-            lines.append(f"{field}: expected {_short(expected[key])}, found {_short(found[key])}")
+        elif as_json(expected[key]) != as_json(found[key]):
+            lines.append(f"{field}: expected {brief(expected[key])}, found {brief(found[key])}")
     return lines
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Returns the versions of the packages that a run depends on, as a manifest lists them."""
-    found = {}
-    for name, package in _PACKAGES.items():
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(package)
-    return found
 
 
 # --- names ---
@@ -251,21 +225,14 @@ def _free_path(directory: Path, step: int, best: bool) -> Path:
     return directory / (f"{name}.{max(revisions) + 1}" if revisions else name)
 
 
-def _check_name(name: Any) -> None:
-    parts = name.split("/") if isinstance(name, str) else [""]
-    printable = isinstance(name, str) and name.isascii() and name.isprintable()
-    if not printable or len(name) > 512 or "\\" in name or {"", ".", ".."} & set(parts):
-        raise ValueError(f"array name {_short(name)}: expected one like 'network/dense/kernel'")
-
-
 # --- writing ---
 
 
 def _plain_array(name: str, value: Any) -> np.ndarray:
-    _check_name(name)
+    check_name(name)
     array = np.asarray(value)
     array = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-    if array.dtype.str not in _DTYPES:
+    if array.dtype.str not in DTYPES:
         raise ValueError(f"{name}: expected bools, integers or floats, got {array.dtype}.")
     if not name.startswith(ANY_NUMBER) and not _is_finite(array):
         raise FloatingPointError(
@@ -293,28 +260,6 @@ def _write_array(path: Path, name: str, array: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _manifest(step: int, meta: Mapping[str, Any], files: list[dict[str, Any]]) -> bytes:
-    try:
-        text = json.dumps(meta, default=_number)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"meta must be something JSON can hold: {error}.") from error
-    body = (
-        f'{{"format": {FORMAT},\n"step": {step},\n"versions": {json.dumps(versions())},\n'
-        f'"meta": {text},\n"files": [\n' + ",\n".join(map(json.dumps, files)) + "\n]"
-    ).encode()
-    raw = body + _seal(body)
-    try:
-        _parse_manifest(raw, step)  # what is written can be read again
-    except _RefusedError as error:
-        raise ValueError(f"{error}. Keep long lists in arrays, not in meta.") from None
-    return raw
-
-
-def _seal(body: bytes) -> bytes:
-    """Returns the end of a manifest: a checksum of all that comes before."""
-    return b',\n"sha256": "' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
-
-
 def _remove_superseded(directory: Path, newest: Path, keep: int, best: bool) -> None:
     kept_steps: list[int] = []
     step, _ = _order(newest.name, best) or (0, 0)
@@ -331,7 +276,7 @@ def _remove_superseded(directory: Path, newest: Path, keep: int, best: bool) -> 
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            file = stack.enter_context(open(path / _MANIFEST, "rb"))
+            file = stack.enter_context(open(path / MANIFEST, "rb"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while a reader holds it
         hidden = temporary_path(path.parent)
         os.rename(path, hidden)  # gone at once, not file by file
@@ -351,11 +296,11 @@ def _free_space(directory: Path) -> str:
 def _read(
     path: Path, template: Template | Callable[[dict[str, Any]], Template] | None, only: Any
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    with _directory(path) as folder, _regular_file(_MANIFEST, folder) as file:
+    with _directory(path) as folder, _regular_file(MANIFEST, folder) as file:
         with contextlib.suppress(OSError):  # some file systems have no locks
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # against removal meanwhile
-        raw = file.read(_MAX_MANIFEST + 1)
-        manifest, entries = _parse_manifest(raw, step_of(path))
+        raw = file.read(MAX_MANIFEST + 1)
+        manifest, entries = parse(raw, step_of(path))
         meta = {**manifest["meta"], "versions": manifest["versions"]}
         wanted = {i: entry for i, entry in enumerate(entries) if entry.name.startswith(only)}
         if template is not None:
@@ -363,7 +308,7 @@ def _read(
         size = sum(entry.nbytes for entry in wanted.values())
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if size > memory:
-            _refuse(f"its arrays need {size:,} bytes, more than the memory here ({memory:,})")
+            refuse(f"its arrays need {size:,} bytes, more than the memory here ({memory:,})")
         arrays = {entry.name: _read_array(i, entry, folder) for i, entry in wanted.items()}
     return arrays, meta
 
@@ -383,103 +328,46 @@ def _regular_file(name: str, folder: int) -> BinaryIO:
     file = os.fdopen(os.open(name, flags, dir_fd=folder), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        _refuse(f"{name} is not a regular file")
+        refuse(f"{name} is not a regular file")
     return file
 
 
-def _parse_manifest(raw: bytes, step: int) -> tuple[dict[str, Any], list[_Entry]]:
-    if len(raw) > _MAX_MANIFEST or raw.count(b"[") + raw.count(b"{") > _MAX_BRACKETS:
-        _refuse(f"{_MANIFEST} is too big ({len(raw):,} bytes or more)")
-    seal = len(_seal(b""))
-    body = raw[:-seal]
-    if raw[-seal:] != _seal(body):
-        _refuse(f"{_MANIFEST} is damaged (its checksum differs)")
-    try:
-        manifest = json.loads(body + b"}")
-    except (ValueError, RecursionError) as error:
-        _refuse(f"{_MANIFEST} is not JSON ({_short(str(error))})")
-    if not isinstance(manifest, dict) or _depth(manifest) > _MAX_DEPTH:
-        _refuse(f"{_MANIFEST} is not an object, or is nested too deep")
-    if not _is_count(manifest.get("format")):
-        _refuse(f"{_MANIFEST}: format {_short(manifest.get('format'))} is not a number")
-    if manifest["format"] != FORMAT:
-        raise ValueError(
-            f"checkpoint format: expected {FORMAT}, found {manifest['format']} (written by rlzoo "
-            f"{_short(manifest.get('versions'))}). Use that version of rlzoo, or train anew."
-        )
-    if manifest.keys() != _FIELDS:
-        _refuse(f"{_MANIFEST}: fields {_short(sorted(manifest))}, expected {sorted(_FIELDS)}")
-    if manifest["step"] != step or not _is_count(manifest["step"]):
-        _refuse(f"{_MANIFEST}: step {_short(manifest['step'])} in a directory of step {step}")
-    versions, meta, files = manifest["versions"], manifest["meta"], manifest["files"]
-    if not isinstance(meta, dict) or not isinstance(files, list) or not isinstance(versions, dict):
-        _refuse(f"{_MANIFEST}: versions, meta or files has the wrong type")
-    if not all(isinstance(version, str) for version in versions.values()):
-        _refuse(f"{_MANIFEST}: versions must be text")
-    entries = [_entry(file) for file in files]
-    if len({entry.name for entry in entries}) != len(entries):
-        _refuse(f"{_MANIFEST}: an array is listed twice")
-    return manifest, entries
-
-
-def _entry(file: Any) -> _Entry:
-    if not isinstance(file, dict) or file.keys() != set(_Entry._fields):
-        _refuse(f"{_MANIFEST}: a file entry must have {', '.join(_Entry._fields)}")
-    name, shape, dtype, size, sha256 = (file[field] for field in _Entry._fields)
-    try:
-        _check_name(name)
-    except ValueError as error:
-        _refuse(str(error))
-    if not isinstance(shape, list) or len(shape) > 32 or not all(map(_is_count, shape)):
-        _refuse(f"{name}: shape {_short(shape)}")
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        _refuse(f"{name}: dtype {_short(dtype)} is not a plain number")
-    if not _is_count(size) or not isinstance(sha256, str):
-        _refuse(f"{name}: bytes and sha256 must be a number and a text")
-    entry = _Entry(name, tuple(shape), np.dtype(dtype), size, sha256)
-    if not 0 < entry.bytes - entry.nbytes <= _MAX_HEADER:
-        _refuse(f"{name}: {size} bytes cannot hold {dtype} {_short(shape)}")
-    return entry
-
-
-def _read_array(index: int, entry: _Entry, folder: int) -> np.ndarray:
+def _read_array(index: int, entry: Entry, folder: int) -> np.ndarray:
     with _regular_file(_file_name(index), folder) as file:
         size = os.fstat(file.fileno()).st_size
         if size != entry.bytes:
-            _refuse(f"{entry.name}: its file has {size} bytes, expected {entry.bytes}")
+            refuse(f"{entry.name}: its file has {size} bytes, expected {entry.bytes}")
         header = file.read(entry.bytes - entry.nbytes)
         _check_header(header, entry)
         digest = hashlib.sha256(header)
         try:
             array = np.empty(entry.shape, entry.dtype)
         except (ValueError, MemoryError) as error:
-            raise _RefusedError(f"{entry.name}: {error}") from None
+            raise RefusedError(f"{entry.name}: {error}") from None
         for piece in _pieces(array):
             if file.readinto(piece) != len(piece):  # pyright: ignore[reportAttributeAccessIssue]
-                _refuse(f"{entry.name}: its file ends too early")
+                refuse(f"{entry.name}: its file ends too early")
             digest.update(piece)
     if digest.hexdigest() != entry.sha256:
-        _refuse(f"{entry.name}: damaged (its checksum differs)")
+        refuse(f"{entry.name}: damaged (its checksum differs)")
     if not entry.name.startswith(ANY_NUMBER) and not _is_finite(array):
-        _refuse(f"{entry.name}: holds NaN or infinity")
+        refuse(f"{entry.name}: holds NaN or infinity")
     return array
 
 
-def _check_header(header: bytes, entry: _Entry) -> None:
+def _check_header(header: bytes, entry: Entry) -> None:
     stream = io.BytesIO(header)
     try:
         if np.lib.format.read_magic(stream) != (1, 0):
             raise ValueError("unknown version")
-        found = np.lib.format.read_array_header_1_0(stream, max_header_size=_MAX_HEADER)
+        found = np.lib.format.read_array_header_1_0(stream, max_header_size=MAX_HEADER)
     except Exception as error:  # whatever a hostile header makes NumPy's parser raise
-        raise _RefusedError(
-            f"{entry.name}: not a plain array file ({_short(str(error))})"
-        ) from None
+        raise RefusedError(f"{entry.name}: not a plain array file ({brief(str(error))})") from None
     if found != (entry.shape, False, entry.dtype) or stream.tell() != len(header):
-        _refuse(f"{entry.name}: its file holds another shape or dtype than the manifest says")
+        refuse(f"{entry.name}: its file holds another shape or dtype than the manifest says")
 
 
-def _check_template(path: Path, template: Template, wanted: dict[int, _Entry], only: Any) -> None:
+def _check_template(path: Path, template: Template, wanted: dict[int, Entry], only: Any) -> None:
     mismatches = describe_mismatch(
         {
             name: {"shape": list(shape), "dtype": np.dtype(dtype).name}
@@ -508,46 +396,5 @@ def _is_finite(array: np.ndarray) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**62  # a bool is not one
-
-
-def _depth(value: Any) -> int:
-    """Returns how deep a parsed JSON value is nested, without recursion."""
-    depth, level = 0, [value]
-    while level:
-        depth += 1
-        level = [
-            child
-            for item in level
-            for child in (item.values() if isinstance(item, dict) else item)
-            if isinstance(child, dict | list)
-        ]
-    return depth
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _as_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
-    return (type(value), value) if isinstance(value, bool) else value
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} {_short(value)}")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
-
-
 def _listed(refused: Mapping[Path, str]) -> str:
     return "; ".join(f"{path.name}: {reason}" for path, reason in refused.items())
-
-
-def _refuse(reason: str) -> NoReturn:
-    raise _RefusedError(reason)

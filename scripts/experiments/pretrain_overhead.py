@@ -22,7 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
-from rlzoo.pretraining.run import compiled_model, pretrain, resolve
+from rlzoo.pretraining.model import compiled_model
+from rlzoo.pretraining.run import pretrain, resolve
 from rlzoo.reports import log as logs
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"

@@ -19,8 +19,9 @@ import rlzoo
 from rlzoo import networks
 from rlzoo.config.choices import make_torso
 from rlzoo.data import embedded_digits
-from rlzoo.pretraining import run as pretrain
-from rlzoo.pretraining.run import build_model, load_config, named_arrays, resolve
+from rlzoo.pretraining import session
+from rlzoo.pretraining.model import build_model, named_arrays
+from rlzoo.pretraining.run import load_config, resolve
 from rlzoo.reports import log as logs
 from rlzoo.storage import checkpoint
 from rlzoo.tasks import TASKS
@@ -70,7 +71,7 @@ def forecast(tmp_path_factory):
     """4 epochs of a tiny torso, every one of them saved and kept."""
     save = partial(checkpoint.save, keep=4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain, "_SAVING", math.inf)
+        patch.setattr(session, "_SAVING", math.inf)
         patch.setattr(checkpoint, "save", save)
         return rlzoo.pretrain(
             "forecast", torso={"name": "dense", "sizes": [4]}, values=200, length=4, epochs=4,

@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlzoo.storage import checkpoint, files
+from rlzoo.storage.manifest import seal as seal_of
 
 ARRAYS = {
     "network/dense/kernel": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -294,7 +295,7 @@ def write_manifest(path, manifest):
 
 def seal(path, text):
     body = text.encode()
-    (path / "manifest.json").write_bytes(body + checkpoint._seal(body))
+    (path / "manifest.json").write_bytes(body + seal_of(body))
 
 
 def forge(path, index=0, data=None, **fields):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rlzoo.envs.checked import checked_actions, checked_mask, checked_state
 from rlzoo.envs.slot import Fault, MakeEnv, Probe, env_action
 from rlzoo.envs.spaces import in_float32, warn_if_inexact
 from rlzoo.spaces import Box, EnvSpec, copy_row, items, leaves, map_leaves
@@ -115,7 +116,7 @@ class Envs:
         """
         chosen = self._in_use
         if mask is not None:
-            mask = self._checked_mask(mask, "mask")
+            mask = checked_mask(mask, "mask", self.num_envs)
             chosen = [i for i in chosen if mask[i]]
         return self._start(chosen)
 
@@ -138,11 +139,11 @@ class Envs:
             ValueError: actions of the wrong shape, type or range, or a step that needs a
                 reset first.
         """
-        actions = self._checked_actions(action)
+        actions = checked_actions(action, self.spec.action, self.num_envs)
         stepped = self._in_use
         asked = None
         if active is not None:
-            asked = self._checked_mask(active, "active")
+            asked = checked_mask(active, "active", self.num_envs)
             stepped = [i for i in stepped if asked[i]]
         if self._waiting and not self._waiting.isdisjoint(stepped):
             late = sorted(self._waiting.intersection(stepped))
@@ -209,7 +210,7 @@ class Envs:
         Raises:
             ValueError: a state that is not of these environments.
         """
-        episode, lifetime, actions, retired = self._checked_state(state)
+        episode, lifetime, actions, retired = checked_state(state, self.spec.action, self.num_envs)
         self.retired = np.array(retired, bool)
         self._in_use = [i for i in range(self.num_envs) if not retired[i]]
         self._waiting = set(self._in_use)
@@ -370,79 +371,6 @@ class Envs:
             self._rest_until[index] = now + _BACK_OFF * 2 ** (len(restarts) - 1)
         restarts.append(now)
         return True
-
-    def _checked_actions(self, action: Any) -> list[Any]:
-        if isinstance(self.spec.action, Box):
-            return self._checked_box_actions(action, self.spec.action)
-        actions = np.asarray(action)
-        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
-            raise ValueError(
-                f"actions must be {self.num_envs} integers, shape ({self.num_envs},), "
-                f"got shape {actions.shape} of {actions.dtype}"
-            )
-        listed = actions.tolist()
-        n = self.spec.num_actions
-        for value in listed:
-            if not 0 <= value < n:
-                raise ValueError(f"actions must be 0 to {n - 1}, got {value} in {listed}")
-        return listed
-
-    def _checked_box_actions(self, action: Any, box: Box) -> list[Any]:
-        actions, shape = np.asarray(action), (self.num_envs, *box.shape)
-        if actions.shape != shape or actions.dtype.kind not in "iuf":
-            raise ValueError(
-                f"actions must be numbers of shape {shape}, got shape {actions.shape} of "
-                f"{actions.dtype}"
-            )
-        low, high = np.asarray(box.low, np.float32), np.asarray(box.high, np.float32)
-        actions = actions.astype(np.float32)
-        if not ((low <= actions) & (actions <= high)).all():
-            raise ValueError(
-                f"actions must be within {box.low} and {box.high}, got {actions.tolist()}"
-            )
-        return actions.tolist()
-
-    def _checked_mask(self, mask: Any, name: str) -> np.ndarray:
-        found = np.asarray(mask)
-        if found.shape != (self.num_envs,) or found.dtype != bool:
-            raise ValueError(
-                f"{name} must be {self.num_envs} bools, got shape {found.shape} of {found.dtype}"
-            )
-        return found
-
-    def _checked_state(
-        self, state: dict[str, Any]
-    ) -> tuple[list[int], list[int], list[list[Any]], list[bool]]:
-        try:
-            episode = [int(index) for index in state["episode"]]
-            lifetime = [int(steps) for steps in state.get("lifetime", [0] * len(episode))]
-            actions = [[self._checked_action(action) for action in row] for row in state["actions"]]
-            retired = [bool(value) for value in state.get("retired", [False] * len(episode))]
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ValueError(f"not a state of environments: {error!r}") from error
-        lengths = {len(part) for part in (episode, lifetime, actions, retired)}
-        if lengths != {self.num_envs}:
-            raise ValueError(
-                f"the state is of {len(episode)} environments, but there are {self.num_envs}"
-            )
-        if min(episode) < -1 or min(lifetime) < 0:
-            raise ValueError("not a state of these environments: episode or lifetime out of range")
-        if all(retired):
-            raise ValueError("in this state every environment has failed and was dropped")
-        return episode, lifetime, actions, retired
-
-    def _checked_action(self, action: Any) -> Any:
-        """Returns one action of a state, as `_log` holds it."""
-        box = self.spec.action
-        if not isinstance(box, Box):
-            found = int(action)
-            if not 0 <= found < box.n:
-                raise ValueError(f"action {found} out of range")
-            return found
-        values = np.array(action, np.float32)
-        if values.shape != box.shape or not np.isfinite(values).all():
-            raise ValueError(f"action {action} out of range")
-        return values.tolist()
 
 
 def _all_finite(obs: Any) -> bool:

@@ -42,11 +42,11 @@ AGENTS = Table(
 
 BRIDGED = Table(  # agents of TF-Agents, an extra; `rlzoo.interop.tf_agents.register` adds them
     {
-        "tf_agents.dqn": "rlzoo.interop.tf_agents.agents:TFAgentsDQN",
-        "tf_agents.reinforce": "rlzoo.interop.tf_agents.agents:TFAgentsREINFORCE",
-        "tf_agents.ppo": "rlzoo.interop.tf_agents.agents:TFAgentsPPO",
-        "tf_agents.sac": "rlzoo.interop.tf_agents.agents:TFAgentsSAC",
-        "tf_agents.td3": "rlzoo.interop.tf_agents.agents:TFAgentsTD3",
+        "tf_agents.dqn": "rlzoo.interop.tf_agents.dqn:TFAgentsDQN",
+        "tf_agents.reinforce": "rlzoo.interop.tf_agents.reinforce:TFAgentsREINFORCE",
+        "tf_agents.ppo": "rlzoo.interop.tf_agents.ppo:TFAgentsPPO",
+        "tf_agents.sac": "rlzoo.interop.tf_agents.sac:TFAgentsSAC",
+        "tf_agents.td3": "rlzoo.interop.tf_agents.td3:TFAgentsTD3",
     }
 )
 

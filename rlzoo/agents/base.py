@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from rlzoo.exploration import Exploration
+from rlzoo.ops.schedules import levels
 from rlzoo.spaces import EnvSpec
 from rlzoo.types import Chunk
 
@@ -17,10 +18,15 @@ SHARE = (1e-12, 1.0)  # a fraction that must not be nothing
 
 
 def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
-    """Raises a `ValueError` for the first field of a config that is out of its range."""
+    """Raises a `ValueError` for the first field of a config that is out of its range.
+
+    Of a schedule, no value may be; but one may end at 0.
+    """
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
-        if not low <= value <= high:
+        if callable(value) and low == POSITIVE[0]:
+            low = 0.0
+        if not all(low <= level <= high for level in levels(value)):
             limits = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
             raise ValueError(f"{name}: expected {limits}, received {value}.")
 

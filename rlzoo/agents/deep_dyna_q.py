@@ -16,6 +16,7 @@ Deviations from tabular Dyna-Q:
 """
 
 import dataclasses
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -23,11 +24,14 @@ import tensorflow as tf
 
 from rlzoo import exploration, networks
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
+from rlzoo.agents.dqn import DQN, LEARNED, DQNConfig
 from rlzoo.networks.transition_model import TransitionModel
-from rlzoo.ops import losses, rng
-from rlzoo.replay import Replay
+from rlzoo.ops import rng
+from rlzoo.ops.schedules import Schedule
 from rlzoo.spaces import EnvSpec
 from rlzoo.types import Chunk, Transitions
+
+MODELLED = ("model/loss", "model/termination_loss")  # what a step of the model tells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,7 @@ class DeepDynaQConfig:
 
     torso: str = "dense"  # default torso of the Q-network
     exploration: str = "epsilon_greedy"  # default strategy
-    learning_rate: float = 5e-4  # of the Q-network's Adam
+    learning_rate: float | Schedule = 5e-4  # of the Q-network's Adam
     discount: float = 0.99  # gamma, 0..1
     batch_size: int = 64  # transitions per gradient step, real or simulated
     replay_capacity: int = 50_000  # transitions kept
@@ -77,19 +81,8 @@ class DeepDynaQState(NamedTuple):
     exploration: Any
 
 
-def q_loss(network, target_network, batch: Transitions, config: DeepDynaQConfig):
-    """Returns the mean TD loss and the mean Q-value of a real or simulated batch."""
-    q = losses.select(network(batch.obs, training=True), batch.action)  # [B]
-    penalty = networks.penalty(network)
-    next_q = target_network(batch.next_obs, training=False)  # [B, A]
-    selector = network(batch.next_obs, training=False) if config.double_q else next_q  # [B, A]
-    discount = config.discount * batch.discount  # [B]
-    target = losses.q_learning_targets(batch.reward, discount, next_q, selector)  # [B]
-    return tf.reduce_mean(losses.huber(target - q)) + penalty, tf.reduce_mean(q)
-
-
 class DeepDynaQ:
-    """The agent: Q-network, target network, model network and replay.
+    """The agent: a DQN and a model network.
 
     Args:
         spec: of the environment, with Box observations.
@@ -121,13 +114,10 @@ class DeepDynaQ:
         self.exploration = strategy
         self.extras = exploration.extras(spec.num_actions)
         self.chunk_length = config.train_every
-        head = networks.q_values(spec.num_actions, seed)
-        self.network = networks.build_network(spec, torso, head, seed=seed)
-        beside = networks.learning_bytes(self.network, config.batch_size)
-        self.replay = Replay(spec, config.replay_capacity, beside)
-        self.target_network = networks.copy_network(self.network)
-        self.optimizer = networks.adam(self.network, config.learning_rate)
-
+        names = {field.name for field in dataclasses.fields(DQNConfig)}
+        shared = {name: value for name, value in vars(config).items() if name in names}
+        self.dqn = DQN(spec, DQNConfig(**shared), strategy, torso, seed)
+        self.network = self.dqn.network
         self.model = TransitionModel(spec, config.model_sizes, seed)
         self.model_optimizer = networks.adam(self.model.network, config.model_learning_rate)
 
@@ -147,53 +137,34 @@ class DeepDynaQ:
         """Stores the chunk; then a real gradient step, model steps, simulated gradient steps."""
         config = self.config
         shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
-        self.replay.add(chunk)
+        shown |= networks.follow_rate(self.dqn.optimizer, config.learning_rate, state.step)
+        replay = self.dqn.replay
+        replay.add(chunk)
         self.model.observe(chunk)
         seeds = rng.split(seed, 3)
-        real = tf.where(self.replay.size >= config.learning_starts, 1, 0)
-        planned = tf.where(self.replay.size >= config.planning_starts, config.planning_steps, 0)
+        real = tf.where(replay.size >= config.learning_starts, 1, 0)
+        planned = tf.where(replay.size >= config.planning_starts, config.planning_steps, 0)
 
-        def learn(i, updates, sums):
-            batch = self.replay.sample(config.batch_size, rng.fold_in(seeds[0], i))
-            return i + 1, updates + 1, _add(sums, self._gradient_step(batch, updates))
+        def learn_model(i):
+            return self._model_step(replay.sample(config.batch_size, rng.fold_in(seeds[1], i)))
 
-        def learn_model(i, sums):
-            batch = self.replay.sample(config.batch_size, rng.fold_in(seeds[1], i))
-            return i + 1, _add(sums, self._model_step(batch))
+        def learn(i):
+            """Takes the real step, then simulated ones."""
+            batch = replay.sample(config.batch_size, rng.fold_in(seeds[0], i))
+            simulated = self.model.simulate(batch.obs, rng.fold_in(seeds[2], i))
+            batch = tf.nest.map_structure(partial(tf.where, i == 0), batch, simulated)
+            return self.dqn.gradient_step(batch, state.updates + tf.cast(i, tf.int64))
 
-        def plan(i, updates, sums):
-            batch = self.replay.sample(config.batch_size, rng.fold_in(seeds[0], i))
-            batch = self.model.simulate(batch.obs, rng.fold_in(seeds[2], i))
-            return i + 1, updates + 1, _add(sums, self._gradient_step(batch, updates))
-
-        zero = tf.constant(0)
-        sums = {tag: tf.constant(0.0) for tag in ("loss/td", "value/q", "grad/norm")}
-        model_sums = {tag: tf.constant(0.0) for tag in ("model/loss", "model/termination_loss")}
-        _, updates, sums = tf.while_loop(lambda i, *_: i < real, learn, (zero, state.updates, sums))
-        if config.planning_steps:
-            model_updates = real * config.model_updates
-            _, model_sums = tf.while_loop(
-                lambda i, *_: i < model_updates, learn_model, (zero, model_sums)
-            )
-            _, updates, sums = tf.while_loop(
-                lambda i, *_: i < 1 + planned * real, plan, (zero + 1, updates, sums)
-            )
-            model_sums = _divide(model_sums, tf.cast(model_updates, tf.float32))
-        count = tf.cast(updates - state.updates, tf.float32)
+        model_updates = config.model_updates if config.planning_steps else 0
+        modelled = networks.repeat(real * model_updates, learn_model, MODELLED)
+        count = real * (1 + planned)
+        learned = networks.repeat(count, learn, LEARNED)
         state = DeepDynaQState(
             state.step + tf.math.count_nonzero(chunk.valid),
-            updates,
+            state.updates + tf.cast(count, tf.int64),
             self.exploration.update(state.exploration, chunk),
         )
-        return state, {**shown, **_divide(sums, count), **model_sums, "updates": count}
-
-    def _gradient_step(self, batch: Transitions, updates) -> dict[str, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            loss, q = q_loss(self.network, self.target_network, batch, self.config)
-        norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)
-        due = (updates + 1) % self.config.target_update_period == 0
-        networks.update_target(self.target_network, self.network, 1.0, due)
-        return {"loss/td": loss, "value/q": q, "grad/norm": norm}
+        return state, {**shown, **learned, **modelled, "updates": tf.cast(count, tf.float32)}
 
     def _model_step(self, batch: Transitions) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -205,18 +176,7 @@ class DeepDynaQ:
     def variables(self) -> dict[str, Any]:
         """Returns every variable that a checkpoint holds, by name."""
         return {
-            **networks.named_variables("network", self.network),
-            **networks.named_variables("target", self.target_network),
-            **networks.named_variables("optimizer", self.optimizer),
+            **self.dqn.variables(),
             **networks.named_variables("model_optimizer", self.model_optimizer),
             **{f"model/{name}": value for name, value in self.model.variables().items()},
-            **{f"replay/{name}": value for name, value in self.replay.variables().items()},
         }
-
-
-def _add(sums: dict, values: dict) -> dict:
-    return {tag: sums[tag] + values[tag] for tag in sums}
-
-
-def _divide(sums: dict, count: tf.Tensor) -> dict:
-    return {tag: tf.math.divide_no_nan(total, count) for tag, total in sums.items()}

@@ -30,9 +30,12 @@ import tensorflow as tf
 from rlzoo import exploration, networks
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, SHARE, check_ranges, decide_target_period
 from rlzoo.ops import losses, rng
+from rlzoo.ops.schedules import Schedule
 from rlzoo.replay import Replay, SequenceReplay
 from rlzoo.spaces import EnvSpec
 from rlzoo.types import Chunk, Sequences, Transitions
+
+LEARNED = ("loss/td", "value/q", "grad/norm")  # what `DQN.gradient_step` tells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +44,7 @@ class DQNConfig:
 
     torso: str = "dense"  # default torso
     exploration: str = "epsilon_greedy"  # default strategy
-    learning_rate: float = 5e-4  # of Adam, > 0
+    learning_rate: float | Schedule = 5e-4  # of Adam, > 0
     discount: float = 0.99  # gamma, 0..1
     batch_size: int = 128  # transitions per gradient step, in whole sequences if recurrent
     replay_capacity: int = 50_000  # transitions kept
@@ -199,27 +202,22 @@ class DQN:
         """Stores the chunk, then takes `updates_per_chunk` gradient steps on replay."""
         shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
         self.replay.add(chunk, *state.start)
+        shown |= networks.follow_rate(self.optimizer, self.config.learning_rate, state.step)
         ready = self.replay.size >= self.config.learning_starts
-        num_updates = tf.where(ready, self.config.updates_per_chunk, 0)
+        count = tf.where(ready, self.config.updates_per_chunk, 0)
 
-        def body(i, updates, sums):
+        def step(i):
             batch = self.replay.sample(self.config.batch_size, rng.fold_in(seed, i))
-            metrics = self.gradient_step(batch, updates)
-            return i + 1, updates + 1, tf.nest.map_structure(tf.add, sums, metrics)
+            return self.gradient_step(batch, state.updates + tf.cast(i, tf.int64))
 
-        zeros = {"loss/td": 0.0, "value/q": 0.0, "grad/norm": 0.0}
-        loop = (tf.constant(0), state.updates, tf.nest.map_structure(tf.constant, zeros))
-        _, updates, sums = tf.while_loop(lambda i, *_: i < num_updates, body, loop)
-        count = tf.cast(num_updates, tf.float32)
-        means = {tag: tf.math.divide_no_nan(total, count) for tag, total in sums.items()}
-        steps = tf.math.count_nonzero(chunk.valid)
+        learned = networks.repeat(count, step, LEARNED)
         state = state._replace(
-            step=state.step + steps,
-            updates=updates,
+            step=state.step + tf.math.count_nonzero(chunk.valid),
+            updates=state.updates + tf.cast(count, tf.int64),
             start=state.recurrent,
             exploration=self.exploration.update(state.exploration, chunk),
         )
-        return state, {**shown, **means, "updates": count}
+        return state, {**shown, **learned, "updates": tf.cast(count, tf.float32)}
 
     def gradient_step(self, batch: Transitions | Sequences, updates) -> dict[str, tf.Tensor]:
         """Learns from a batch, for `update` or a replay of another's; returns metrics.

@@ -31,6 +31,7 @@ from rlzoo import exploration, networks
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
 from rlzoo.ops import losses
 from rlzoo.ops.returns import discounted_returns
+from rlzoo.ops.schedules import Schedule
 from rlzoo.spaces import EnvSpec
 from rlzoo.types import Chunk
 
@@ -42,7 +43,7 @@ class REINFORCEConfig:
     torso: str = "dense"  # default torso
     exploration: str = "softmax"  # default strategy; at temperature 1 it is the policy itself
     num_envs: int = 8  # default number of environments: episodes in each update's batch
-    learning_rate: float = 3e-3  # of Adam, > 0
+    learning_rate: float | Schedule = 3e-3  # of Adam, > 0
     discount: float = 0.99  # gamma, 0..1
     baseline: bool = True  # subtract a learned value
     value_learning_rate: float = 3e-3  # of the baseline's Adam
@@ -169,10 +170,11 @@ class REINFORCE:
             )
             loss, entropy = reinforce_loss(logits, chunk, advantage, self.config)
             loss += networks.penalty(self.network)
+        rate = networks.follow_rate(self.optimizer, self.config.learning_rate, state.step)
         norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)
 
         shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
-        learned = {"loss/policy": loss, "loss/entropy": entropy, "grad/norm": norm}
+        learned = {**rate, "loss/policy": loss, "loss/entropy": entropy, "grad/norm": norm}
         if self.config.baseline:
             learned |= self._fit_baseline(chunk, returns)
         state = state._replace(
@@ -205,19 +207,17 @@ class REINFORCE:
         return values[:-1], values[1:]
 
     def _fit_baseline(self, chunk: Chunk, returns: tf.Tensor) -> dict[str, tf.Tensor]:
-        def body(i, _, __):
+        def step(i):
             with tf.GradientTape() as tape:
                 values, _ = self._values(chunk, learning=True)
                 loss = losses.masked_mean(losses.squared(returns - values), chunk.valid)
                 loss += networks.penalty(self.value_network)
             limit = self.config.max_grad_norm
             networks.descend(self.value_optimizer, tape, loss, self.value_network, limit)
-            return i + 1, loss, losses.masked_mean(values, chunk.valid)
+            return {"loss/value": loss, "value/baseline": losses.masked_mean(values, chunk.valid)}
 
-        count = self.config.value_updates
-        loop = (tf.constant(0), tf.constant(0.0), tf.constant(0.0))
-        _, loss, value = tf.while_loop(lambda i, *_: i < count, body, loop)
-        return {"loss/value": loss, "value/baseline": value}
+        tags = ("loss/value", "value/baseline")
+        return networks.repeat(self.config.value_updates, step, tags)
 
     def variables(self) -> dict[str, Any]:
         """Returns every variable that a checkpoint holds, by name."""

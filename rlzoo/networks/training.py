@@ -1,12 +1,15 @@
 """What trains a network: learning rates, gradient steps, target networks."""
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from rlzoo.networks.copying import layers_of
 from rlzoo.networks.layers import PatchConv2D
+from rlzoo.ops.schedules import Schedule, levels
 
 
 def changing_rate(network: keras.Model) -> tf.Variable | None:
@@ -57,11 +60,47 @@ def update_target(target: keras.Model, source: keras.Model, rate: float, due: tf
     tf.cond(due, move, lambda: tf.constant(False))
 
 
-def adam(network: keras.Model, learning_rate: float) -> keras.optimizers.Optimizer:
-    """Returns Adam (Kingma & Ba 2015, arXiv:1412.6980), built for a network's variables."""
-    optimizer = keras.optimizers.Adam(learning_rate)
+def adam(network: keras.Model, learning_rate: float | Schedule) -> keras.optimizers.Optimizer:
+    """Returns Adam (Kingma & Ba 2015, arXiv:1412.6980), built for a network's variables.
+
+    A rate that is a schedule is set by `follow_rate`.
+    """
+    optimizer = keras.optimizers.Adam(max(levels(learning_rate)))
     optimizer.build(network.trainable_variables)
     return optimizer
+
+
+def follow_rate(optimizer: Any, learning_rate: float | Schedule, step: tf.Tensor) -> dict:
+    """Sets an optimiser's rate to that of an environment step, if it is a schedule.
+
+    Returns:
+        What TensorBoard shows of it: nothing of a rate that does not change.
+    """
+    if not callable(learning_rate):
+        return {}
+    rate = learning_rate(step)
+    optimizer.learning_rate = rate
+    return {"rate/learning_rate": rate}
+
+
+def repeat(
+    count: tf.Tensor | int, step: Callable[[tf.Tensor], dict[str, tf.Tensor]], tags: Iterable[str]
+) -> dict[str, tf.Tensor]:
+    """Takes `count` steps, in a loop that XLA compiles once, and returns the mean of each metric.
+
+    Args:
+        count: how many; may be a tensor. After none all means are 0.
+        step: of its number, [] int32; returns metrics under all `tags`.
+        tags: of the metrics.
+    """
+
+    def body(i, sums):
+        metrics = step(i)
+        return i + 1, {tag: sums[tag] + metrics[tag] for tag in sums}
+
+    loop = (tf.constant(0), {tag: tf.constant(0.0) for tag in tags})
+    _, sums = tf.while_loop(lambda i, _: i < count, body, loop)
+    return {tag: tf.math.divide_no_nan(x, tf.cast(count, tf.float32)) for tag, x in sums.items()}
 
 
 def descend(optimizer, tape: tf.GradientTape, loss, network: keras.Model, max_norm) -> tf.Tensor:

@@ -46,7 +46,7 @@ KINDS = {
     "discrete": DISCRETE,
     "parts": PARTS,
 }
-PREFIXES = ("exploration/", "loss/", "value/", "grad/", "model/")
+PREFIXES = ("exploration/", "rate/", "loss/", "value/", "grad/", "model/")
 NUM_ENVS, NUM_UPDATES = 2, 5
 
 

@@ -273,6 +273,8 @@ def test_a_script_without_a_main_guard_is_not_imported_again(tmp_path):
     assert run.stdout == "imported\nab True\n"
 
 
+# Not by the environment that is asked for its spaces, in the script itself.
+STARTED = "multiprocessing.parent_process() and subprocess.Popen(['sleep', '60'])"
 IN_C = "ctypes.PyDLL(None).sleep(60)"  # lets no other Python code run
 
 
@@ -319,9 +321,9 @@ def start(tmp_path, busy):
     Returns the script's process and all that have come of it.
     """
     body = (
-        SCRIPT.replace("return 0, {}", "subprocess.Popen(['sleep', '60']); return 0, {}")
+        SCRIPT.replace("return 0, {}", f"{STARTED}; return 0, {{}}")
         .replace('raise OwnError("a", "b")', f"print('busy', flush=True); {busy}")
-        .replace("import ctypes", "import subprocess, ctypes")
+        .replace("import ctypes", "import subprocess, multiprocessing, ctypes")
         + """
     import signal
     for number in (signal.SIGINT, signal.SIGTERM):  # a background job ignores the first

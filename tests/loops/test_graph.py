@@ -156,7 +156,7 @@ def test_whole_episodes_are_one_per_environment_and_chunk():
         assert int(loop.state.loop.acts) - acts == lengths.max(), "a chunk ends with the last one"
         assert report.steps == lengths.sum()
         assert chunk.first[0].all()
-        for field in chunk:
+        for field in tf.nest.flatten(chunk):
             assert not field[~chunk.valid].any()
         for i, length in enumerate(lengths):
             assert chunk.valid[:length, i].all() and chunk.last[length - 1, i]

@@ -183,7 +183,8 @@ def test_one_environment_is_the_same_in_both_modes(recording):
     for _ in range(20):
         reports = [loop.run_chunk() for loop in loops]
         assert reports[0] == reports[1]
-        for one, other in zip(*(loop.agent.chunk() for loop in loops), strict=True):
+        chunks = (tf.nest.flatten(loop.agent.chunk()) for loop in loops)
+        for one, other in zip(*chunks, strict=True):
             assert one.tobytes() == other.tobytes()
 
 
@@ -246,14 +247,14 @@ def test_a_fault_stops_with_environment_step_and_seed(kind, what, mode, recordin
     before: list[np.ndarray] = []
     with pytest.raises(Exception) as caught:
         for _ in range(3):  # of 6 steps, as an episode; a reset belongs to the chunk before
-            before = [array.copy() for array in loop.agent.chunk()]
+            before = [array.copy() for array in tf.nest.flatten(loop.agent.chunk())]
             loop.run_chunk()
     notes = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert what in notes
     assert "environment 1" in notes or "env 1" in notes
     assert str(episode_seed(5, 1, 2)) in notes
     assert ("step 4" in notes) != kind.endswith("reset")
-    for old, new in zip(before, loop.agent.chunk(), strict=True):
+    for old, new in zip(before, tf.nest.flatten(loop.agent.chunk()), strict=True):
         assert np.array_equal(old, new)  # the chunk with the fault did not reach the agent
 
 
@@ -362,7 +363,7 @@ class Endless(gymnasium.Env):
 class BoxRecorder(Recorder):
     def act(self, state, obs, first, seed, explore):
         _, extras, state = super().act(state, obs, first, seed, explore)
-        shape = (obs.shape[0], *self.spec.action_shape)
+        shape = (obs.shape[0], *self.spec.action.shape)
         return rng.uniform(seed, shape) * 2 - 1, extras, state
 
 
@@ -396,12 +397,15 @@ def test_millions_of_actions_in_flight_are_saved_and_replayed(box, steps, too_bi
     found, meta, _ = checkpoint.load(tmp_path, other.template)
     other.set_state(found, meta)
     assert other.envs.get_state() == loop.envs.get_state()
-    assert found["loop/actions"].shape == (200 * steps, *other.envs.spec.action_shape)
+    assert found["loop/actions"].shape == (200 * steps, *other.envs.spec.action.shape)
     for name, array in other.get_state()[0].items():
         assert array.tobytes() == arrays[name].tobytes(), name
     for one in loops:
         one.run_chunk()
-    for kept, expected in zip(other.agent.chunk(), loop.agent.chunk(), strict=True):
+    pairs = zip(
+        tf.nest.flatten(other.agent.chunk()), tf.nest.flatten(loop.agent.chunk()), strict=True
+    )
+    for kept, expected in pairs:
         assert kept.tobytes() == expected.tobytes()
     for one in loops:
         one.envs.close()

@@ -95,7 +95,7 @@ def test_batch_statistics_are_learned_and_reach_the_target(trained):
     agent = trained[0]
     mean = find(agent.network, keras.layers.BatchNormalization).moving_mean
     assert np.abs(mean).max() > 0
-    if target := getattr(agent, "target_network", None):
+    if target := getattr(getattr(agent, "dqn", agent), "target_network", None):
         other = find(target, keras.layers.BatchNormalization).moving_mean
         np.testing.assert_array_equal(other, mean)
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 import rlzoo
 from rlzoo.cli import main
 from rlzoo.runs import session
-from rlzoo.storage import checkpoint
+from rlzoo.storage import checkpoint, manifest
 from tests.runs.killed_runs import final_arrays
 from tests.runs.test_resume import check_same, metrics
 
@@ -215,9 +215,9 @@ def test_a_damaged_best_agent_is_chosen_anew(host_run, tmp_path, capfd):
 
 def test_other_versions_are_listed_in_one_line(host_run, tmp_path, monkeypatch):
     run_dir = copied(host_run.dir, tmp_path)
-    then = {**checkpoint.versions(), "keras": "3.1.0", "numpy": "1.26.4", "other": "1"}
+    then = {**manifest.versions(), "keras": "3.1.0", "numpy": "1.26.4", "other": "1"}
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "versions", lambda: then)
+        patch.setattr(manifest, "versions", lambda: then)
         forge(run_dir, lambda arrays, meta: None)
     with pytest.warns(UserWarning) as caught:
         rlzoo.resume(run_dir, env=LIMITED, quiet=True)

@@ -161,7 +161,8 @@ def test_every_agent_starts_from_a_runs_weights(agent, dense):
     expected = dense.torso.get_weights()
     made = built(agent, torso_from=dense.dir)
     others = ("target_network", "value_network")
-    found = [made.network, *(getattr(made, name) for name in others if hasattr(made, name))]
+    inner = getattr(made, "dqn", made)  # deep Dyna-Q has one
+    found = [made.network, *(getattr(inner, name) for name in others if hasattr(inner, name))]
     assert len(found) == 2
     for network in found:
         check_weights(torso_of(network), expected)

@@ -29,7 +29,7 @@ from rlzoo.networks.transition_model import TransitionModel
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Schedule
 from rlzoo.spaces import EnvSpec
-from rlzoo.types import Chunk, Transitions
+from rlzoo.types import Chunk
 
 MODELLED = ("model/loss", "model/termination_loss")  # what a step of the model tells
 
@@ -166,7 +166,7 @@ class DeepDynaQ:
         )
         return state, {**shown, **learned, **modelled, "updates": tf.cast(count, tf.float32)}
 
-    def _model_step(self, batch: Transitions) -> dict[str, tf.Tensor]:
+    def _model_step(self, batch: Any) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss, surprise = self.model.loss(batch)
         limit = self.config.max_grad_norm

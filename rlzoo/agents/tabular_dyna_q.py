@@ -158,7 +158,7 @@ class TabularDynaQ:
             num_states, spec.num_actions, embeddings_initializer="zeros", name="q_table"
         )
         q = networks.masked_scores(table(unmasked(obs)), obs)
-        self.network = keras.Model(obs, q)
+        self.network = keras.Model(obs, q, name="network")
         self.table = table.embeddings  # [S, A]
         count = num_states * spec.num_actions
 

@@ -65,8 +65,9 @@ def build_network(
     if masked:
         scores = masked_scores(scores, obs)
     if not states:
-        return keras.Model(obs, scores)
-    return keras.Model([obs, *states], [scores, *keras.tree.flatten(next_states)])
+        return keras.Model(obs, scores, name="network")
+    outputs = [scores, *keras.tree.flatten(next_states)]
+    return keras.Model([obs, *states], outputs, name="network")
 
 
 def _state_sizes(cell: Any) -> list | tuple:

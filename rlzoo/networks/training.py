@@ -65,7 +65,7 @@ def adam(network: keras.Model, learning_rate: float | Schedule) -> keras.optimiz
 
     A rate that is a schedule is set by `follow_rate`.
     """
-    optimizer = keras.optimizers.Adam(max(levels(learning_rate)))
+    optimizer = keras.optimizers.Adam(max(levels(learning_rate)), name="adam")
     optimizer.build(network.trainable_variables)
     return optimizer
 

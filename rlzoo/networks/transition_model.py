@@ -64,7 +64,7 @@ class TransitionModel:
         size = sum(map(num_inputs, leaves(spec.obs)))  # D
         pair = keras.Input((size + spec.num_actions,), name="obs_and_action")
         hidden = dense(sizes, "silu", seed=seed + 1)(pair)
-        self.network = keras.Model(pair, linear(size + 2, 0.01, seed)(hidden))
+        self.network = keras.Model(pair, linear(size + 2, 0.01, seed)(hidden), name="model")
         self.obs_moments, self.change_moments = _moments(size), _moments(size)
 
     def observe(self, chunk: Chunk) -> None:

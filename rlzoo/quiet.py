@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from rlzoo import compile_cache
+
 
 @contextlib.contextmanager
 def redirected(source: int, target: int) -> Iterator[None]:
@@ -45,6 +47,27 @@ def notices() -> Iterator[None]:
             raise
 
 
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Leaves out of standard error what XLA says of each program that it finds on disk.
+
+    It takes the processor's preferences, which are in no program's way, for features that it lacks.
+    What else is written meanwhile comes afterwards. It does nothing if the user asked for all.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        yield
+        return
+    with tempfile.TemporaryFile() as kept:
+        try:
+            with redirected(2, kept.fileno()):
+                yield
+        finally:
+            kept.seek(0)
+            for line in kept:
+                if b" cpu_aot_loader.cc:" not in line and b" text_format.cc:" not in line:
+                    os.write(2, line)
+
+
 class _FirstImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Is asked once for `tensorflow`, by whichever module imports it first."""
 
@@ -66,10 +89,20 @@ class _FirstImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__loader__ = module.__spec__.loader = self._loader
         with notices():
             self._loader.exec_module(module)
-            module.config.list_physical_devices()  # looks for a GPU, and says so
+            _start(module)
+
+
+def _start(tensorflow: Any) -> None:
+    with compile_cache.flags(tensorflow.__version__):
+        tensorflow.config.list_physical_devices()  # reads flags; looks for a GPU, and says so
 
 
 def import_quietly() -> None:
-    """Sees to it that TensorFlow, if it is not there yet, is imported without its notices."""
-    if "tensorflow" not in sys.modules:
+    """Sees to it that TensorFlow, if it is not there yet, is imported without its notices.
+
+    Either way it keeps compiled programs, unless it has read its flags already.
+    """
+    if tensorflow := sys.modules.get("tensorflow"):
+        _start(tensorflow)
+    else:
         sys.meta_path.insert(0, _FirstImport())

@@ -3,8 +3,11 @@
 The tests must not change these runs.
 """
 
+import atexit
 import importlib.util
 import os
+import shutil
+import tempfile
 
 import pytest
 
@@ -18,6 +21,11 @@ for _name, _value in {
     "SDL_VIDEODRIVER": "dummy",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# One folder of compiled programs for all processes of a test run, which inherit the variable.
+if "RLZOO_COMPILE_CACHE" not in os.environ:
+    os.environ["RLZOO_COMPILE_CACHE"] = tempfile.mkdtemp(prefix="rlzoo-compiled-")
+    atexit.register(shutil.rmtree, os.environ["RLZOO_COMPILE_CACHE"], ignore_errors=True)
 
 # TF-Agents, where it is installed, needs Keras 2 as tf.keras. rlzoo itself imports keras only.
 if importlib.util.find_spec("tf_agents") is not None:

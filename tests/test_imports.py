@@ -29,7 +29,8 @@ AGENTS = {
 }
 ALLOWED = {
     "types": set(),
-    "quiet": set(),
+    "compile_cache": set(),
+    "quiet": {"compile_cache"},
     "frames": set(),
     "spaces": set(),
     "text": set(),
@@ -44,7 +45,7 @@ ALLOWED = {
     "tasks": {"data", "envs", "networks", "ops", "tables", "spaces", "text", "types"},
     "storage": set(),
     "config": {"storage", *AGENTS},
-    "loops": {"config", *AGENTS},
+    "loops": {"compile_cache", "config", "quiet", *AGENTS},
     "reports": {"config", "storage", "envs", "text"},
     "runs": {"config", "loops", "reports", "storage", *AGENTS},
     "pretraining": {"runs", "config", "reports", "storage", "tasks", *AGENTS},

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from rlzoo import compile_cache, quiet
 from rlzoo.agents import Agent
+from rlzoo.loops.naming import named_by_text
 from rlzoo.ops import rng
 from rlzoo.spaces import map_leaves
 from rlzoo.types import Chunk, TimeStep
@@ -55,8 +58,10 @@ class Compiled:
     def __init__(self, function: Callable, *specs: Any, xla: bool = True):
         traced = tf.function(function, jit_compile=xla or None, autograph=False)
         self._concrete = traced.get_concrete_function(*specs)  # keeps what is captured alive
-        self._call = self._concrete.inference_fn.call_flat
         self._captured = self._concrete.captured_inputs
+        self._call: Callable = self._concrete.inference_fn.call_flat
+        if xla:
+            self._call = partial(self._first_call, function.__name__)  # then without a detour
 
     def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         """Returns the tensors of the result, in order.
@@ -64,8 +69,30 @@ class Compiled:
         Raises:
             ValueError: at the first call, where XLA cannot compile the function.
         """
+        return self._call(*tensors, *self._captured)
+
+    def _first_call(self, name: str, *tensors: tf.Tensor) -> list[tf.Tensor]:
+        """Calls it by a name that finds it among the programs compiled before, if it is there.
+
+        If that fails, it is called by TensorFlow's own name: compiled anew, in case that the
+        stored program could not be read; else it fails again and tells where the op was made.
+        """
         try:
-            return self._call(*tensors, *self._captured)
+            with quiet.loading():
+                call: Callable = named_by_text(self._concrete, name).call_flat
+                result = call(*tensors)
+        except tf.errors.OpError as error:
+            if "tf2xla conversion failed" not in error.message:
+                compile_cache.clear()
+            self._call = self._concrete.inference_fn.call_flat
+            return self._recompiled(*tensors)
+        compile_cache.seal()
+        self._call = call
+        return result
+
+    def _recompiled(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
+        try:
+            return self._call(*tensors)
         except tf.errors.OpError as error:
             if "tf2xla conversion failed" in error.message:
                 raise ValueError(not_compilable(error.message)) from error

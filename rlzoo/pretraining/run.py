@@ -23,10 +23,9 @@ from rlzoo.networks import TORSOS
 from rlzoo.pretraining.model import batches_in, compiled_model, trained
 from rlzoo.pretraining.record import DATA, PretrainConfig
 from rlzoo.pretraining.session import Session, newest
-from rlzoo.runs.build import stream
+from rlzoo.runs.build import open_log, stream
 from rlzoo.runs.claim import claim
 from rlzoo.runs.entry import entry
-from rlzoo.runs.session import open_log
 from rlzoo.runs.stop import Stop
 from rlzoo.storage import files
 from rlzoo.tasks import TASKS

@@ -18,6 +18,8 @@ from rlzoo.config.values import CALLABLE, fill
 from rlzoo.config.wrappers import wrapped
 from rlzoo.envs.making import EnvSource
 from rlzoo.exploration import Exploration, check_log_probs
+from rlzoo.reports import log as logs
+from rlzoo.runs import meta as metas
 from rlzoo.runs.transfer import put_to_work
 from rlzoo.spaces import Discrete, EnvSpec, leaves, unmasked
 from rlzoo.storage import checkpoint
@@ -188,3 +190,18 @@ def _choose_threads(spec: EnvSpec) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
         pass  # TensorFlow runs already: its threads stay as the program has them
+
+
+def open_log(
+    run_dir: Path, steps: int, quiet: bool, found: tuple[Any, Path] | None, **settings: Any
+) -> logs.RunLog:
+    """Opens a run's log where a checkpoint, given as its meta and its path, was written.
+
+    Without one it begins anew.
+    """
+    if found is None:
+        return logs.RunLog(run_dir, steps, quiet=quiet, state=metas.LogState({}), **settings)
+    meta, path = found
+    state = metas.read(metas.LogState, meta["log"], "log") if "log" in meta else None
+    start = checkpoint.step_of(path)
+    return logs.RunLog(run_dir, steps, quiet=quiet, start_step=start, state=state, **settings)

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from rlzoo import networks
-from rlzoo.agents import Agent
 from rlzoo.config.describe import describe, settings
 from rlzoo.config.record import RunConfig, Transfer
 from rlzoo.envs import make_envs
@@ -20,26 +19,22 @@ from rlzoo.envs.base import Envs
 from rlzoo.envs.making import RAISED
 from rlzoo.envs.ports import PortedEnvs, make_ported_envs
 from rlzoo.exploration import Exploration, check_log_probs
-from rlzoo.loops import evaluate as evaluation
-from rlzoo.loops.compiled import Report, is_learned
 from rlzoo.loops.graph import GraphLoop
 from rlzoo.loops.host import HostLoop
 from rlzoo.reports import curves, hparams
 from rlzoo.reports import log as logs
 from rlzoo.runs import meta as metas
 from rlzoo.runs.build import (
-    EVAL,
-    FINAL,
     Source,
-    assign,
     build_agent,
     environment,
+    open_log,
     read_checkpoint,
-    stream,
-    template_of,
     variable_bytes,
 )
 from rlzoo.runs.callbacks import Callbacks
+from rlzoo.runs.evaluations import Evaluations, acting_variables, evaluation_envs
+from rlzoo.runs.pace import Every, Means, end_of_run
 from rlzoo.runs.stop import Interrupted, Stop
 from rlzoo.storage import checkpoint
 
@@ -74,12 +69,9 @@ class Session:
         self.env = environment(config, source)
         self.step = 0
         self.seconds = 0.0  # of training, also in earlier sessions
-        self.best = -np.inf  # mean return of the best evaluation
-        self.evaluated = -1  # step of the last evaluation
-        self.solved_at: int | None = None  # the step whose evaluation reached `until_return`
         self._started = time.perf_counter()
         self._saved = time.monotonic()  # when the newest checkpoint was written
-        self._means = _Means()
+        self._means = Means()
         self._stop = stop
         with contextlib.ExitStack() as opened:  # closed at once if the rest fails
             envs: Envs | PortedEnvs
@@ -125,12 +117,12 @@ class Session:
             )
             if note:
                 self.log.message(note)
-            self.evaluator = None
-            if evaluated_in := self._evaluation_envs(envs):
+            evaluated_in, self.config = evaluation_envs(config, self.env, envs, self.log.message)
+            if evaluated_in is not None:
                 opened.callback(evaluated_in.close)
-                self.evaluator = evaluation.Evaluator(
-                    self.agent, evaluated_in, config.eval_episodes, config.eval_mode
-                )
+            self.evaluations = Evaluations(
+                self.agent, self.loop, evaluated_in, self.config, run_dir
+            )
             if found is not None:
                 self._restore(*found)
             self.close = opened.pop_all().close
@@ -138,15 +130,17 @@ class Session:
     def run(self) -> dict[str, Any]:
         """Trains to the end, saving on the way; returns the summary."""
         config = self.config
-        evaluations = _Every(config.eval_every, max(self.evaluated, 0))
-        saves = _Every(config.checkpoint_every, self.step)
-        rows = _Every(config.log_every, self.step)
+        evaluations = Every(config.eval_every, max(self.evaluations.step, 0))
+        saves = Every(config.checkpoint_every, self.step)
+        rows = Every(config.log_every, self.step)
         thaw = self._thaw()
         self._compile()
         if self.step == 0:
             self._save()
         # An evaluation that was broken off, or whose outcome, the best agent, is lost.
-        if evaluations.due(self.step) or (self.evaluated > 0 and self.best == -np.inf):
+        if evaluations.due(self.step) or (
+            self.evaluations.step > 0 and self.evaluations.best == -np.inf
+        ):
             self._evaluate()
         while self.step < config.steps and not self._stopped_by():
             if isinstance(self.loop, GraphLoop):
@@ -172,7 +166,7 @@ class Session:
             self._check_stop()
             if (saves.due(self.step) or self._is_unsaved_long()) and self.step < config.steps:
                 self._save()
-        if self.evaluated < self.step and self.callbacks.error is None:
+        if self.evaluations.step < self.step and self.callbacks.error is None:
             self._evaluate()
         if self.callbacks.error is None and self._means:
             self.log.scalars(self.step, self._means.take())
@@ -198,33 +192,9 @@ class Session:
 
     def _stopped_by(self) -> str | None:
         """Returns what ends the run before its last step: a callback's name or the return."""
-        return self.callbacks.stopped_by or ("until_return" if self.solved_at is not None else None)
-
-    def _evaluation_envs(self, envs: Envs | PortedEnvs) -> Envs | None:
-        """Returns the environments to evaluate in, those of training where no others can be had."""
-        config, made = self.config, None
-        if config.eval_env == "separate":
-            count = evaluation.num_envs(config, config.eval_episodes)
-            known = envs.probe if isinstance(envs, Envs) else None
-            made = make_envs(self.env, count, 0, check=False, probe=known, **config.env_settings)
-            try:
-                made.open()
-            except RAISED as error:
-                made.close()
-                if not isinstance(envs, Envs):
-                    raise
-                made = None
-                self.config = dataclasses.replace(config, eval_env="training")
-                self.log.message(
-                    f"No environment can be made beside those in training ({error!r}): evaluating "
-                    "in these. Choose that with --eval-env training, or --eval-env none."
-                )
-        if self.config.eval_env == "training" and isinstance(envs, Envs):
-            made = envs
-        where = f"in {made.num_envs} others" if made else "nowhere: the last agent is the best"
-        where = "in the same" if made is envs else where
-        self.log.message(f"Environments: {config.num_envs} to train in; evaluating {where}.")
-        return made
+        return self.callbacks.stopped_by or (
+            "until_return" if self.evaluations.solved_at is not None else None
+        )
 
     def _compile(self) -> None:
         started = time.perf_counter()
@@ -253,52 +223,21 @@ class Session:
         self._save()  # the checkpoint before holds the state of another strategy
 
     def _evaluate(self) -> None:
-        if (evaluator := self.evaluator) is None:
-            return
-        seed = stream(self.config.seed, EVAL)
+        again = self.evaluations.step == self.step  # for the best agent's sake
         try:
-            result = self._play(evaluator, seed, self._break_off)
-            if self.loop.lifetime_steps() and self.best > -np.inf:
-                # What the best was judged in is gone: how good is it now?
-                best, _ = self._read_best()
-                self.best = self._play(evaluator, seed, self._break_off, best).mean_return
+            result, is_best = self.evaluations.run(self.step, self._break_off)
         except _BrokenOff:
             self._check_stop()
             raise
-        if self.evaluated < self.step:  # else it is done again, for the best agent's sake
+        if result is None:
+            return
+        if not again:
             self.log.evaluation(self.step, result.mean_return, result.std_return, result.episodes)
-        self.evaluated = self.step
-        goal = self.config.until_return
-        if self.solved_at is None and goal is not None and result.mean_return >= goal:
-            self.solved_at = self.step
-        is_best = result.mean_return >= self.best
         if is_best:
-            self.best = result.mean_return
-            network = {name: value.numpy() for name, value in self._network().items()}
-            self._write_checkpoint(network, {}, best=True)
+            network = acting_variables(self.agent)
+            arrays = {name: value.numpy() for name, value in network.items()}
+            self._write_checkpoint(arrays, {}, best=True)
         self.callbacks.call("on_evaluation", self.step, result, is_best)
-
-    def _play(
-        self,
-        evaluator: evaluation.Evaluator,
-        seed: int,
-        on_step: Callable[[], None],
-        weights: Mapping[str, np.ndarray] | None = None,
-    ) -> evaluation.Evaluation:
-        """Plays the episodes of a seed with the agent as it is, or with other weights."""
-        if weights is not None:
-            network = self._network()
-            own = {name: variable.numpy() for name, variable in network.items()}
-            assign(network, weights)
-            try:
-                return self._play(evaluator, seed, on_step)
-            finally:
-                assign(network, own)
-        lent: contextlib.AbstractContextManager = contextlib.nullcontext()
-        if self.config.eval_env == "training" and isinstance(self.loop, HostLoop):
-            lent = self.loop.lend_envs()
-        with lent:
-            return evaluator.run(seed, self.loop.lifetime_steps(), on_step)
 
     def _save(self) -> None:
         arrays, state = self.loop.get_state()
@@ -306,6 +245,7 @@ class Session:
         self._saved = time.monotonic()
 
     def _write_checkpoint(self, arrays: dict, state: dict, best: bool) -> None:
+        evaluated = self.evaluations
         meta = {
             "agent": self.config.agent,
             "spec": self.agent.spec.plain(),
@@ -314,9 +254,9 @@ class Session:
                 **state,
                 "step": self.step,
                 "lifetime_steps": self.loop.lifetime_steps(),
-                "best": None if np.isinf(self.best) else self.best,
-                "evaluated": max(self.evaluated, 0),
-                "solved_at": self.solved_at,
+                "best": None if np.isinf(evaluated.best) else evaluated.best,
+                "evaluated": max(evaluated.step, 0),
+                "solved_at": evaluated.solved_at,
                 "means": self._means.get_state(),
                 "seconds": self.seconds + time.perf_counter() - self._started,
             },
@@ -369,16 +309,16 @@ class Session:
                 f"{found.step}, and an agent of step {self.loop.agent_step}."
             )
         self.seconds = found.seconds
-        self.best = -np.inf if found.best is None else found.best
-        self.evaluated = self.step if found.evaluated is None else found.evaluated
-        self._means = _Means(found.means)
+        self.evaluations.best = -np.inf if found.best is None else found.best
+        self.evaluations.step = self.step if found.evaluated is None else found.evaluated
+        self._means = Means(found.means)
         config = meta.get("config")
         if isinstance(config, dict) and config.get("until_return") == self.config.until_return:
-            self.solved_at = found.solved_at
-        if self.solved_at is not None:
+            self.evaluations.solved_at = found.solved_at
+        if self.evaluations.solved_at is not None:
             self.log.message(
                 f"This run is finished: an evaluation reached {self.config.until_return:g} at step "
-                f"{self.solved_at:,}. Go on with --until-return or --steps."
+                f"{self.evaluations.solved_at:,}. Go on with --until-return or --steps."
             )
         elif self.step >= self.config.steps:
             self.log.message(
@@ -387,29 +327,10 @@ class Session:
             )
         else:
             self.log.message(f"Going on from step {self.step:,}.")
-        folder = self.run_dir / "checkpoints"
-        if self.best > -np.inf and self._read_best()[1] not in checkpoint.checkpoints(
-            folder, best=True
-        ):
-            self.best = -np.inf  # it is damaged: one is chosen anew
-
-    def _read_best(self) -> tuple[dict[str, np.ndarray], Path]:
-        """Returns the weights of the best agent, or the newest where those are damaged."""
-        template = template_of(self._network())
-        arrays, _, path = read_checkpoint(
-            self.run_dir,
-            self.config,
-            self.agent.spec,
-            lambda meta: template,
-            best=True,
-            only="network/",
-        )
-        return arrays, path
-
-    def _network(self) -> dict[str, Any]:
-        """Returns the variables that the best checkpoint holds."""
-        variables = self.agent.variables()
-        return {name: v for name, v in variables.items() if name.startswith("network/")}
+        if self.evaluations.best > -np.inf:
+            found_best = self.evaluations.read_best()[1]
+            if found_best not in checkpoint.checkpoints(found_best.parent, best=True):
+                self.evaluations.best = -np.inf  # it is damaged: one is chosen anew
 
     def _watch_replay(self, envs: dict[str, Any]) -> Callable[[int], None]:
         """Returns what is to be called at each step that is replayed; tells of a long replay."""
@@ -446,7 +367,7 @@ class Session:
         """Evaluates the last and the best agent on fresh seeds; writes summary and curve."""
         self.seconds += time.perf_counter() - self._started
         self._started = time.perf_counter()
-        outcome = self._outcome()
+        outcome = self.evaluations.outcome(self.step, self._leave_at_once)
         summary = {
             "run_dir": str(self.run_dir),
             "agent": self.config.agent,
@@ -456,10 +377,11 @@ class Session:
             "steps": self.step,
             "stopped_by": self._stopped_by() if self.step < self.config.steps else None,
             "until_return": self.config.until_return,
-            "solved_at": self.solved_at,
+            "solved_at": self.evaluations.solved_at,
             "seconds": round(self.seconds, 3),
             "steps_per_second": round(self.step / self.seconds, 1),
             **outcome,
+            "versions": checkpoint.versions(),
         }
         known = {name: summary[key] for name, key in _RESULTS.items()}
         results = {name: value for name, value in known.items() if value is not None}
@@ -470,36 +392,6 @@ class Session:
         logs.write_summary(self.run_dir, summary)
         curves.draw_returns(self.run_dir)
         return summary
-
-    def _outcome(self) -> dict[str, Any]:
-        """Returns how good the best and the last agent are, as the summary has it."""
-        if (evaluator := self.evaluator) is None:  # what is known is how training went
-            returns = logs.series(self.run_dir, "episode/return")[-_LAST_ROWS:, 1]
-            mean = float(returns.mean()) if returns.size else None
-            return {
-                "episodes": 0,
-                "mean_return": mean,
-                "std_return": None,
-                "best_step": self.step,
-                "last_mean_return": mean,
-                "last_std_return": None,
-                "area": logs.mean_height(logs.series(self.run_dir, "episode/return")),
-                "versions": checkpoint.versions(),
-            }
-        seed = stream(self.config.seed, FINAL)
-        last = self._play(evaluator, seed, self._leave_at_once)
-        weights, path = self._read_best()
-        best = self._play(evaluator, seed, self._leave_at_once, weights)
-        return {
-            "episodes": best.episodes,
-            "mean_return": best.mean_return,
-            "std_return": best.std_return,
-            "best_step": checkpoint.step_of(path),
-            "last_mean_return": last.mean_return,
-            "last_std_return": last.std_return,
-            "area": logs.mean_height(logs.series(self.run_dir, "eval/return")),
-            "versions": checkpoint.versions(),
-        }
 
     def _break_off(self) -> None:
         if self._stop.signal:
@@ -514,99 +406,8 @@ class _BrokenOff(Exception):
     """A signal has ended an evaluation; the run is saved when all is as it was before."""
 
 
-def end_of_run(agent: Agent, config: RunConfig, start: int = 0) -> tuple[int, str]:
-    """Returns the step at which a run ends, and why that is not the one asked for, if it is not.
-
-    A run learns from whole chunks to its end, so that one that goes on later is the same as one
-    that was longer from the start.
-
-    Args:
-        agent: the learner.
-        config: of the run.
-        start: the step it goes on from.
-    """
-    if agent.whole_episodes:
-        note = f"{config.agent} plays whole episodes: it may end some steps after {config.steps:,}."
-        return config.steps, note if start < config.steps else ""
-    chunk = agent.chunk_length * config.num_envs
-    total = start + -(-max(0, config.steps - start) // chunk) * chunk
-    if total == max(start, config.steps):
-        return total, ""
-    envs = f" of {config.num_envs} environments" if config.num_envs > 1 else ""
-    return total, (
-        f"{total:,} steps, not {config.steps:,}: {config.agent} learns from {agent.chunk_length} "
-        f"steps{envs} at a time."
-    )
-
-
 def _named(config: RunConfig) -> str:
     """Returns the agent, and its torso where it is another than dense layers."""
     parts = [config.torso.get("name", "dense"), config.torso.get("variant")]
     torso = " ".join(str(part).rpartition(".")[2] for part in parts if part)
     return config.agent if torso == "dense" else f"{config.agent} ({torso} torso)"
-
-
-class _Every:
-    """Tells when a counter has passed a multiple of a period; never for period 0."""
-
-    def __init__(self, period: int, start: int):
-        self._period = period
-        self._passed = start // period if period else 0
-
-    @property
-    def next(self) -> float:
-        """The multiple to be passed next."""
-        return (self._passed + 1) * self._period if self._period else math.inf
-
-    def due(self, step: int) -> bool:
-        """Returns whether a multiple was passed since the last time."""
-        passed = step // self._period if self._period else 0
-        due, self._passed = passed > self._passed, passed
-        return due
-
-
-class _Means:
-    """Means of metrics over chunks; what was learned counts once per gradient step."""
-
-    def __init__(self, state: dict[str, Any] | None = None):
-        self._sums = {tag: float(total) for tag, (total, _) in (state or {}).items()}
-        self._weights = {tag: float(weight) for tag, (_, weight) in (state or {}).items()}
-
-    def get_state(self) -> dict[str, tuple[float, float]]:
-        """Returns sum and weight of every metric, to go on with."""
-        return {tag: (total, self._weights[tag]) for tag, total in self._sums.items()}
-
-    def add(self, report: Report) -> None:
-        """Takes the metrics of some chunks into account."""
-        for tag, value in report.metrics.items():
-            weight = report.metrics["updates"] if is_learned(tag) else report.chunks
-            self._sums[tag] = self._sums.get(tag, 0.0) + weight * value
-            self._weights[tag] = self._weights.get(tag, 0.0) + weight
-
-    def __bool__(self) -> bool:
-        return bool(self._sums)
-
-    def take(self) -> dict[str, float]:
-        """Returns the means, without those that nothing was learned for, and starts anew."""
-        means = {
-            tag: total / self._weights[tag]
-            for tag, total in self._sums.items()
-            if self._weights[tag] and tag != "updates"
-        }
-        self.__init__()
-        return means
-
-
-def open_log(
-    run_dir: Path, steps: int, quiet: bool, found: tuple[Any, Path] | None, **settings: Any
-) -> logs.RunLog:
-    """Opens a run's log where a checkpoint, given as its meta and its path, was written.
-
-    Without one it begins anew.
-    """
-    if found is None:
-        return logs.RunLog(run_dir, steps, quiet=quiet, state=metas.LogState({}), **settings)
-    meta, path = found
-    state = metas.read(metas.LogState, meta["log"], "log") if "log" in meta else None
-    start = checkpoint.step_of(path)
-    return logs.RunLog(run_dir, steps, quiet=quiet, start_step=start, state=state, **settings)

@@ -6,7 +6,7 @@ import pytest
 
 from rlzoo.cli import main
 from rlzoo.config.record import RunConfig
-from rlzoo.runs.session import end_of_run
+from rlzoo.runs.pace import end_of_run
 
 
 def end(steps, length, num_envs=1, start=0, whole_episodes=False):

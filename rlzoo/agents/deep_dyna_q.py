@@ -43,7 +43,7 @@ class DeepDynaQConfig:
     learning_rate: float | Schedule = 5e-4  # of the Q-network's Adam
     discount: float = 0.99  # gamma, 0..1
     batch_size: int = 64  # transitions per gradient step, real or simulated
-    replay_capacity: int = 50_000  # transitions kept
+    replay_capacity: int = 50_000  # observations kept: one per step, one per episode's end
     learning_starts: int = 500  # transitions in replay before the first gradient step
     train_every: int = 4  # steps per environment between updates
     planning_steps: int = 8  # simulated gradient steps after each real one; 0 is Q-learning
@@ -119,7 +119,8 @@ class DeepDynaQ:
         self.dqn = DQN(spec, DQNConfig(**shared), strategy, torso, seed)
         self.network = self.dqn.network
         self.model = TransitionModel(spec, config.model_sizes, seed)
-        self.model_optimizer = networks.adam(self.model.network, config.model_learning_rate)
+        rate, limit = config.model_learning_rate, config.max_grad_norm
+        self.model_trainer = networks.Trainable(self.model.network, rate, limit)
 
     def init(self, num_envs: int) -> DeepDynaQState:
         """Returns the state before the first step."""
@@ -137,13 +138,13 @@ class DeepDynaQ:
         """Stores the chunk; then a real gradient step, model steps, simulated gradient steps."""
         config = self.config
         shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
-        shown |= networks.follow_rate(self.dqn.optimizer, config.learning_rate, state.step)
+        shown |= self.dqn.trainer.follow(state.step)
         replay = self.dqn.replay
         replay.add(chunk)
         self.model.observe(chunk)
         seeds = rng.split(seed, 3)
-        real = tf.where(replay.size >= config.learning_starts, 1, 0)
-        planned = tf.where(replay.size >= config.planning_starts, config.planning_steps, 0)
+        real = tf.where(replay.added >= config.learning_starts, 1, 0)
+        planned = tf.where(replay.added >= config.planning_starts, config.planning_steps, 0)
 
         def learn_model(i):
             return self._model_step(replay.sample(config.batch_size, rng.fold_in(seeds[1], i)))
@@ -153,7 +154,7 @@ class DeepDynaQ:
             batch = replay.sample(config.batch_size, rng.fold_in(seeds[0], i))
             simulated = self.model.simulate(batch.obs, rng.fold_in(seeds[2], i))
             batch = tf.nest.map_structure(partial(tf.where, i == 0), batch, simulated)
-            return self.dqn.gradient_step(batch, state.updates + tf.cast(i, tf.int64))
+            return self.dqn.gradient_step(batch, state.updates + tf.cast(i, tf.int64))[0]
 
         model_updates = config.model_updates if config.planning_steps else 0
         modelled = networks.repeat(real * model_updates, learn_model, MODELLED)
@@ -169,14 +170,13 @@ class DeepDynaQ:
     def _model_step(self, batch: Any) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss, surprise = self.model.loss(batch)
-        limit = self.config.max_grad_norm
-        networks.descend(self.model_optimizer, tape, loss, self.model.network, limit)
+        self.model_trainer.descend(tape, loss)
         return {"model/loss": loss, "model/termination_loss": surprise}
 
     def variables(self) -> dict[str, Any]:
         """Returns every variable that a checkpoint holds, by name."""
         return {
             **self.dqn.variables(),
-            **networks.named_variables("model_optimizer", self.model_optimizer),
+            **networks.named_variables("model_optimizer", self.model_trainer.optimizer),
             **{f"model/{name}": value for name, value in self.model.variables().items()},
         }

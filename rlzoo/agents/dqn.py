@@ -21,7 +21,6 @@ Deviations from the paper:
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import keras
@@ -30,8 +29,8 @@ import tensorflow as tf
 from rlzoo import exploration, networks
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, SHARE, check_ranges, decide_target_period
 from rlzoo.ops import losses, rng
-from rlzoo.ops.schedules import Schedule
-from rlzoo.replay import Replay, SequenceReplay
+from rlzoo.ops.schedules import Schedule, as_schedule
+from rlzoo.replay import Replay, SequenceReplay, check_sequences
 from rlzoo.spaces import EnvSpec
 from rlzoo.types import Chunk, Sequences, Transitions
 
@@ -47,7 +46,7 @@ class DQNConfig:
     learning_rate: float | Schedule = 5e-4  # of Adam, > 0
     discount: float = 0.99  # gamma, 0..1
     batch_size: int = 128  # transitions per gradient step, in whole sequences if recurrent
-    replay_capacity: int = 50_000  # transitions kept
+    replay_capacity: int = 50_000  # observations kept: one per step, one per episode's end
     learning_starts: int = 500  # transitions in replay before the first gradient step
     train_every: int = 4  # steps per environment between updates; length of a recurrent sequence
     updates_per_chunk: int = 1  # gradient steps each time
@@ -55,6 +54,9 @@ class DQNConfig:
     target_update_rate: float = 1.0  # 1 copies the network, less moves the target by that share
     double_q: bool = False  # choose the successor's action with the online network
     dueling: bool = False  # value and advantage heads
+    n_step: int = 1  # rewards that a target sums before it bootstraps
+    priority_exponent: float = 0.0  # of the TD error by which steps are drawn again; 0: evenly
+    importance_exponent: float | Schedule = 0.4  # how far weights make up for that; 1: in full
     loss: Literal["huber", "squared"] = "huber"  # of the TD error
     max_grad_norm: float = 10.0  # clips the norm of the gradient
 
@@ -71,6 +73,9 @@ class DQNConfig:
             updates_per_chunk=COUNT,
             target_update_period=COUNT,
             target_update_rate=SHARE,
+            n_step=COUNT,
+            priority_exponent=FRACTION,
+            importance_exponent=FRACTION,
             max_grad_norm=POSITIVE,
         )
 
@@ -85,59 +90,40 @@ class DQNState(NamedTuple):
     exploration: Any
 
 
-def dqn_loss(network, target_network, batch: Transitions, config: DQNConfig):
-    """Returns the mean TD loss and the mean Q-value of a batch."""
-    q = losses.select(network(batch.obs, training=True), batch.action)  # [B]
-    penalty = networks.penalty(network)
-    next_q = target_network(batch.next_obs, training=False)  # [B, A]
-    selector = network(batch.next_obs, training=False) if config.double_q else next_q  # [B, A]
-    discount = config.discount * batch.discount  # [B]
-    target = losses.q_learning_targets(batch.reward, discount, next_q, selector)  # [B]
-    loss = losses.TD_LOSSES[config.loss](target - q)  # [B]
-    return tf.reduce_mean(loss) + penalty, tf.reduce_mean(q)
+def dqn_loss(network, target_network, batch, config: DQNConfig, weight: Any = 1.0):
+    """Returns the loss, the TD error of each row and the mean value of what was done.
+
+    Args:
+        network: learns.
+        target_network: bootstraps.
+        batch: Transitions [B], or Sequences [T, B].
+        config: hyperparameters.
+        weight: of each row, or one number.
+    """
+    q, next_q, selector, penalty = evaluate(network, target_network, batch, config.double_q)
+    q = losses.select(q, batch.action)
+    discount = config.discount * batch.discount
+    error = losses.q_learning_targets(batch.reward, discount, next_q, selector) - q
+    loss = weight * losses.TD_LOSSES[config.loss](error)
+    valid = batch.valid if isinstance(batch, Sequences) else tf.ones_like(loss, tf.bool)
+    return losses.masked_mean(loss, valid) + penalty, error, losses.masked_mean(q, valid)
 
 
-def recurrent_dqn_loss(network, target_network, batch: Sequences, config: DQNConfig):
-    """Returns the same for sequences, along which the networks are unrolled."""
-    q, states = networks.unroll(  # [T, B, A]
-        network, batch.obs, batch.state, batch.first, learning=batch.valid
-    )
-    penalty = networks.penalty(network)
-    _, target_states = networks.unroll(target_network, batch.obs, batch.state, batch.first)
-    next_q = successor_values(target_network, batch, target_states)  # [T, B, A]
-    selector = successor_values(network, batch, states) if config.double_q else next_q
-    discount = config.discount * batch.discount  # [T, B]
-    target = losses.q_learning_targets(batch.reward, discount, next_q, selector)  # [T, B]
-    q = losses.select(q, batch.action)  # [T, B]
-    loss = losses.TD_LOSSES[config.loss](target - q)  # [T, B]
-    loss = losses.masked_mean(loss, batch.valid) + penalty
-    return loss, losses.masked_mean(q, batch.valid)
-
-
-def successor_values(network, batch: Sequences, states: tuple):
-    """Returns the Q-values [T, B, A] of each true successor, by the memory of its past."""
-    rows = tf.nest.map_structure(  # [T * B, ...]
-        lambda x: tf.reshape(x, (-1, *x.shape[2:])), [batch.next_obs, *states]
-    )
-    scores, *_ = network(rows, training=False)
-    return tf.reshape(scores, (*batch.reward.shape, -1))
-
-
-def check_sequences(config: DQNConfig) -> None:
-    """Raises a `ValueError` for hyperparameters that do not suit sequences of `train_every`."""
-    length, held = config.train_every, config.replay_capacity
-    if config.batch_size < length:
-        raise ValueError(
-            f"batch_size={config.batch_size} is less than one sequence of train_every={length} "
-            "steps, which a recurrent torso learns from: raise batch_size to several times "
-            "train_every, or lower train_every."
+def evaluate(network, target_network, batch, double_q: bool):
+    """Returns q, and next_q and selector of the successors, [..., A]; and the layers' penalty."""
+    if isinstance(batch, Sequences):
+        q, states = networks.unroll(network, batch.obs, batch.state, batch.first, batch.valid)
+        penalty = networks.penalty(network)
+        _, targets = networks.unroll(target_network, batch.obs, batch.state, batch.first)
+        next_q = networks.successor_scores(target_network, batch.next_obs, targets)
+        chosen_by = (
+            networks.successor_scores(network, batch.next_obs, states) if double_q else next_q
         )
-    if config.learning_starts > held // length * length:
-        raise ValueError(
-            f"learning_starts={config.learning_starts} is more than the {held // length * length} "
-            f"steps that replay_capacity={held} holds in whole sequences of train_every={length}: "
-            "lower learning_starts, or raise replay_capacity."
-        )
+        return q, next_q, chosen_by, penalty
+    q = network(batch.obs, training=True)
+    penalty = networks.penalty(network)
+    next_q = target_network(batch.next_obs, training=False)
+    return q, next_q, network(batch.next_obs, training=False) if double_q else next_q, penalty
 
 
 class DQN:
@@ -172,17 +158,16 @@ class DQN:
         self.network = networks.build_network(spec, torso, head(spec.num_actions, seed), seed=seed)
         beside = networks.learning_bytes(self.network, config.batch_size)
         capacity = config.replay_capacity
-        self.loss: Callable[..., tuple]
+        self.replay: Replay | SequenceReplay
         if networks.is_recurrent(torso):
             check_sequences(config)
             state = networks.initial_state(self.network, 1)
-            self.loss = recurrent_dqn_loss
             self.replay = SequenceReplay(spec, capacity, config.train_every, state, beside)
         else:
-            self.loss = dqn_loss
-            self.replay = Replay(spec, capacity, beside)
-        self.target_network = networks.copy_network(self.network)
-        self.optimizer = networks.adam(self.network, config.learning_rate)
+            self.replay = Replay(spec, capacity, beside, config.priority_exponent)
+        self.trainer = networks.Trainable(self.network, config.learning_rate, config.max_grad_norm)
+        rate, period = config.target_update_rate, config.target_update_period
+        self.target = networks.Target(self.network, rate, period or 1)
 
     def init(self, num_envs: int) -> DQNState:
         """Returns the state before the first step."""
@@ -202,13 +187,14 @@ class DQN:
         """Stores the chunk, then takes `updates_per_chunk` gradient steps on replay."""
         shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
         self.replay.add(chunk, *state.start)
-        shown |= networks.follow_rate(self.optimizer, self.config.learning_rate, state.step)
-        ready = self.replay.size >= self.config.learning_starts
+        shown |= self.trainer.follow(state.step)
+        ready = self.replay.added >= self.config.learning_starts
         count = tf.where(ready, self.config.updates_per_chunk, 0)
+        importance = as_schedule(self.config.importance_exponent)(state.step)
 
         def step(i):
-            batch = self.replay.sample(self.config.batch_size, rng.fold_in(seed, i))
-            return self.gradient_step(batch, state.updates + tf.cast(i, tf.int64))
+            updates = state.updates + tf.cast(i, tf.int64)
+            return self._learn(rng.fold_in(seed, i), updates, importance)
 
         learned = networks.repeat(count, step, LEARNED)
         state = state._replace(
@@ -219,27 +205,37 @@ class DQN:
         )
         return state, {**shown, **learned, "updates": tf.cast(count, tf.float32)}
 
-    def gradient_step(self, batch: Transitions | Sequences, updates) -> dict[str, tf.Tensor]:
-        """Learns from a batch, for `update` or a replay of another's; returns metrics.
+    def _learn(self, seed, updates, importance) -> dict[str, tf.Tensor]:
+        config, replay = self.config, self.replay
+        if isinstance(replay, SequenceReplay):
+            return self.gradient_step(replay.sample(config.batch_size, seed), updates)[0]
+        number, weight = replay.draw(config.batch_size, seed, importance)
+        batch = replay.read(number, config.n_step, config.discount)
+        metrics, error = self.gradient_step(batch, updates, weight)
+        replay.prioritize(number, error)
+        return metrics
+
+    def gradient_step(self, batch: Transitions | Sequences, updates, weight: Any = 1.0):
+        """Learns from a batch, for `update` or a replay of another's.
 
         Args:
             batch: steps from any replay; sequences of them if the torso is recurrent.
             updates: [] int64, gradient steps before this one, for the target's period.
+            weight: [B], how much each row counts.
+
+        Returns:
+            Metrics, and the TD error of each row.
         """
         with tf.GradientTape() as tape:
-            loss, q = self.loss(self.network, self.target_network, batch, self.config)
-        norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)
-        due = (updates + 1) % self.config.target_update_period == 0  # pyright: ignore[reportOptionalOperand]
-        networks.update_target(
-            self.target_network, self.network, self.config.target_update_rate, due
-        )
-        return {"loss/td": loss, "value/q": q, "grad/norm": norm}
+            loss, error, q = dqn_loss(self.network, self.target.network, batch, self.config, weight)
+        norm = self.trainer.descend(tape, loss)
+        self.target.follow(updates + 1)
+        return {"loss/td": loss, "value/q": q, "grad/norm": norm}, error
 
     def variables(self) -> dict[str, Any]:
         """Returns every variable that a checkpoint holds, by name."""
         return {
-            **networks.named_variables("network", self.network),
-            **networks.named_variables("target", self.target_network),
-            **networks.named_variables("optimizer", self.optimizer),
+            **self.trainer.variables("network", "optimizer"),
+            **networks.named_variables("target", self.target.network),
             **{f"replay/{name}": value for name, value in self.replay.variables().items()},
         }

@@ -134,12 +134,13 @@ class REINFORCE:
         self.chunk_length = spec.max_episode_steps
         head = networks.policy_logits(spec.num_actions, seed)
         self.network = networks.build_network(spec, torso, head, seed=seed)
-        self.optimizer = networks.adam(self.network, config.learning_rate)
+        self.policy = networks.Trainable(self.network, config.learning_rate, config.max_grad_norm)
         if config.baseline:
             self.value_network = networks.build_network(
                 spec, torso, networks.value(seed), masked=False, seed=seed
             )
-            self.value_optimizer = networks.adam(self.value_network, config.value_learning_rate)
+            rate = config.value_learning_rate
+            self.baseline = networks.Trainable(self.value_network, rate, config.max_grad_norm)
 
     def init(self, num_envs: int) -> REINFORCEState:
         """Returns the state before the first step."""
@@ -170,8 +171,8 @@ class REINFORCE:
             )
             loss, entropy = reinforce_loss(logits, chunk, advantage, self.config)
             loss += networks.penalty(self.network)
-        rate = networks.follow_rate(self.optimizer, self.config.learning_rate, state.step)
-        norm = networks.descend(self.optimizer, tape, loss, self.network, self.config.max_grad_norm)
+        rate = self.policy.follow(state.step)
+        norm = self.policy.descend(tape, loss)
 
         shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
         learned = {**rate, "loss/policy": loss, "loss/entropy": entropy, "grad/norm": norm}
@@ -212,8 +213,7 @@ class REINFORCE:
                 values, _ = self._values(chunk, learning=True)
                 loss = losses.masked_mean(losses.squared(returns - values), chunk.valid)
                 loss += networks.penalty(self.value_network)
-            limit = self.config.max_grad_norm
-            networks.descend(self.value_optimizer, tape, loss, self.value_network, limit)
+            self.baseline.descend(tape, loss)
             return {"loss/value": loss, "value/baseline": losses.masked_mean(values, chunk.valid)}
 
         tags = ("loss/value", "value/baseline")
@@ -221,11 +221,7 @@ class REINFORCE:
 
     def variables(self) -> dict[str, Any]:
         """Returns every variable that a checkpoint holds, by name."""
-        variables = {
-            **networks.named_variables("network", self.network),
-            **networks.named_variables("optimizer", self.optimizer),
-        }
+        variables = self.policy.variables("network", "optimizer")
         if self.config.baseline:
-            variables |= networks.named_variables("value_network", self.value_network)
-            variables |= networks.named_variables("value_optimizer", self.value_optimizer)
+            variables |= self.baseline.variables("value_network", "value_optimizer")
         return variables

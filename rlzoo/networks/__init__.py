@@ -8,22 +8,21 @@ from rlzoo.networks.network import (
     build_network,
     check_precision,
     initial_state,
-    named_variables,
+    successor_scores,
     unroll,
 )
 from rlzoo.networks.parts import Parts, joined, over_parts
 from rlzoo.networks.preprocessing import Preprocess, inputs, masked_scores
 from rlzoo.networks.torsos import ENCODERS, conv, dense, gru, lstm, rnn
 from rlzoo.networks.training import (
-    adam,
+    Target,
+    Trainable,
     changing_rate,
-    descend,
-    follow_rate,
     learning_bytes,
+    named_variables,
     penalty,
     repeat,
     scale_learning_rate,
-    update_target,
 )
 from rlzoo.tables import TORSOS
 
@@ -33,7 +32,8 @@ __all__ = [
     "Parts",
     "Preprocess",
     "Recurrent",
-    "adam",
+    "Target",
+    "Trainable",
     "apply",
     "build_network",
     "build_torso",
@@ -43,9 +43,7 @@ __all__ = [
     "copy_network",
     "copy_torso",
     "dense",
-    "descend",
     "dueling",
-    "follow_rate",
     "gru",
     "initial_state",
     "inputs",
@@ -63,7 +61,7 @@ __all__ = [
     "repeat",
     "rnn",
     "scale_learning_rate",
+    "successor_scores",
     "unroll",
-    "update_target",
     "value",
 ]

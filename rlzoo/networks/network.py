@@ -167,6 +167,20 @@ def unroll(
     return tf.reshape(scores, (*first.shape, scores.shape[-1])), ()
 
 
+def successor_scores(network: keras.Model, next_obs, states: tuple) -> tf.Tensor:
+    """Returns the scores [T, N, A] of the true successors of a chunk, by the memory of their past.
+
+    Args:
+        network: from `build_network`, recurrent.
+        next_obs: [T, N, ...], nested as its space is.
+        states: recurrent states [T, N, ...] after each row, from `unroll`.
+    """
+    rows = map_leaves(lambda x: tf.reshape(x, (-1, *x.shape[2:])), next_obs)
+    memory = [tf.reshape(x, (-1, *x.shape[2:])) for x in states]
+    scores, *_ = network([rows, *memory], training=False)
+    return tf.reshape(scores, (*states[0].shape[:2], -1))
+
+
 class _Unrolled(keras.Layer):
     """A recurrent network along a chunk.
 
@@ -217,11 +231,3 @@ def _without_padding(valid: tf.Tensor) -> tf.Tensor:
 def _reset(state: tuple, first) -> list[tf.Tensor]:
     """Returns the recurrent state, 0 where an episode starts."""
     return [tf.where(first[:, None], tf.zeros_like(x), x) for x in state]
-
-
-def named_variables(prefix: str, owner: keras.Model | keras.optimizers.Optimizer) -> dict:
-    """Returns the variables of a model or optimiser by a name that is stable across processes.
-
-    Layer names count up within a process ("dense_3"), so the position names a variable.
-    """
-    return {f"{prefix}/{i}": variable for i, variable in enumerate(owner.variables)}

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from rlzoo.networks.copying import layers_of
+from rlzoo.networks.copying import copy_network, layers_of
 from rlzoo.networks.layers import PatchConv2D
 from rlzoo.ops.schedules import Schedule, levels
 
@@ -19,7 +19,7 @@ def changing_rate(network: keras.Model) -> tf.Variable | None:
 
 
 def scale_learning_rate(layer: keras.Layer, scale: float | tf.Variable) -> None:
-    """Multiplies every step that `descend` takes for a layer's weights; 0 freezes them for good.
+    """Multiplies each step that `Trainable` takes for a layer's weights; 0 freezes them for good.
 
     Args:
         layer: built; not yet part of a network that an optimiser was made for.
@@ -48,39 +48,87 @@ def penalty(network: keras.Model) -> tf.Tensor | float:
     return tf.add_n(network.losses) if network.losses else 0.0
 
 
-def update_target(target: keras.Model, source: keras.Model, rate: float, due: tf.Tensor) -> None:
-    """Moves `target` towards `source` by `rate` (1 copies it) where `due`, a bool scalar."""
+class Trainable:
+    """A network and what trains it: Adam (Kingma & Ba 2015, arXiv:1412.6980), clipped gradients.
 
-    def move():
-        for old, new in zip(target.weights, source.weights, strict=True):
-            whole = rate == 1.0 or not tf.as_dtype(old.dtype).is_floating  # a counter, say
-            old.assign(new if whole else old + rate * (new - old))
-        return tf.constant(True)
-
-    tf.cond(due, move, lambda: tf.constant(False))
-
-
-def adam(network: keras.Model, learning_rate: float | Schedule) -> keras.optimizers.Optimizer:
-    """Returns Adam (Kingma & Ba 2015, arXiv:1412.6980), built for a network's variables.
-
-    A rate that is a schedule is set by `follow_rate`.
+    Args:
+        network: built.
+        learning_rate: of Adam; `follow` sets one that is a schedule.
+        max_norm: to which each gradient is clipped; inf for none.
     """
-    optimizer = keras.optimizers.Adam(max(levels(learning_rate)), name="adam")
-    optimizer.build(network.trainable_variables)
-    return optimizer
+
+    def __init__(self, network: keras.Model, learning_rate: float | Schedule, max_norm: float):
+        self.network = network
+        self.learning_rate = learning_rate
+        self.max_norm = max_norm
+        self.optimizer: keras.optimizers.Optimizer = keras.optimizers.Adam(
+            max(levels(learning_rate)), name="adam"
+        )
+        self.optimizer.build(network.trainable_variables)
+
+    def follow(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Sets the rate to that of an environment step.
+
+        Returns:
+            What TensorBoard shows of it: nothing of a rate that does not change.
+        """
+        if not callable(self.learning_rate):
+            return {}
+        rate = self.learning_rate(step)
+        self.optimizer.learning_rate = rate
+        return {"rate/learning_rate": rate}
+
+    def descend(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
+        """Takes one gradient step; returns the gradient's norm before it is clipped."""
+        variables = self.network.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        norm = tf.linalg.global_norm(gradients)
+        if math.isfinite(self.max_norm):
+            gradients, _ = tf.clip_by_global_norm(gradients, self.max_norm, norm)
+        slower = [v for v in variables if hasattr(v, "lr_scale")]
+        before = [tf.identity(variable) for variable in slower]
+        self.optimizer.apply(gradients)
+        for variable, old in zip(slower, before, strict=True):
+            # Not its gradient: Adam's steps do not depend on the gradient's size.
+            scaled = old + variable.lr_scale * (variable - old)
+            constraint = variable.constraint
+            variable.assign(scaled if constraint is None else constraint(scaled))
+        return norm
+
+    def variables(self, network: str, optimizer: str) -> dict[str, Any]:
+        """Returns every variable of network and optimiser, under these names."""
+        return {
+            **named_variables(network, self.network),
+            **named_variables(optimizer, self.optimizer),
+        }
 
 
-def follow_rate(optimizer: Any, learning_rate: float | Schedule, step: tf.Tensor) -> dict:
-    """Sets an optimiser's rate to that of an environment step, if it is a schedule.
+class Target:
+    """A copy of a network that follows it from afar.
 
-    Returns:
-        What TensorBoard shows of it: nothing of a rate that does not change.
+    Args:
+        source: the network.
+        rate: the share of the way that it goes each time; 1 copies.
+        period: gradient steps from one time to the next.
     """
-    if not callable(learning_rate):
-        return {}
-    rate = learning_rate(step)
-    optimizer.learning_rate = rate
-    return {"rate/learning_rate": rate}
+
+    def __init__(self, source: keras.Model, rate: float, period: int):
+        self.network = copy_network(source)
+        self._source = source
+        self._rate = rate
+        self._period = period
+
+    def follow(self, updates: tf.Tensor) -> None:
+        """Moves after this many gradient steps, [] int, if it is time."""
+
+        def move():
+            for old, new in zip(self.network.weights, self._source.weights, strict=True):
+                # What is no float is a counter, say.
+                whole = self._rate == 1.0 or not tf.as_dtype(old.dtype).is_floating
+                old.assign(new if whole else old + self._rate * (new - old))
+            return tf.constant(True)
+
+        tf.cond(updates % self._period == 0, move, lambda: tf.constant(False))
 
 
 def repeat(
@@ -103,22 +151,6 @@ def repeat(
     return {tag: tf.math.divide_no_nan(x, tf.cast(count, tf.float32)) for tag, x in sums.items()}
 
 
-def descend(optimizer, tape: tf.GradientTape, loss, network: keras.Model, max_norm) -> tf.Tensor:
-    """Takes one gradient step, clipped to `max_norm`; returns the norm before clipping."""
-    gradients = tape.gradient(loss, network.trainable_variables)
-    norm = tf.linalg.global_norm(gradients)
-    if math.isfinite(max_norm):
-        gradients, _ = tf.clip_by_global_norm(gradients, max_norm, norm)
-    slower = [v for v in network.trainable_variables if hasattr(v, "lr_scale")]
-    before = [tf.identity(variable) for variable in slower]
-    optimizer.apply(gradients)
-    for variable, old in zip(slower, before, strict=True):
-        # Not its gradient: Adam's steps do not depend on the gradient's size.
-        scaled = old + variable.lr_scale * (variable - old)
-        variable.assign(scaled if variable.constraint is None else variable.constraint(scaled))
-    return norm
-
-
 def learning_bytes(network: keras.Model, rows: int) -> int:
     """Returns about the memory in bytes that Q-learning takes beside a network and its replay.
 
@@ -137,3 +169,11 @@ def learning_bytes(network: keras.Model, rows: int) -> int:
                 size += size // layer.filters * math.prod(layer.kernel.shape[:3])
             numbers += size
     return 4 * (5 * network.count_params() + 3 * rows * numbers)
+
+
+def named_variables(prefix: str, owner: keras.Model | keras.optimizers.Optimizer) -> dict:
+    """Returns the variables of a model or optimiser by a name that is stable across processes.
+
+    Layer names count up within a process ("dense_3"), so the position names a variable.
+    """
+    return {f"{prefix}/{i}": variable for i, variable in enumerate(owner.variables)}

@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from rlzoo.networks.heads import linear
-from rlzoo.networks.network import named_variables
 from rlzoo.networks.torsos import dense
+from rlzoo.networks.training import named_variables
 from rlzoo.ops import losses, rng
 from rlzoo.spaces import (
     Discrete,

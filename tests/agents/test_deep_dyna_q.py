@@ -44,7 +44,7 @@ def test_loss_by_hand(double_q):
         discount=tf.constant([1.0, 0.0, 0.5]),  # the last one simulated: a half terminates
         next_obs=tf.gather(hot, [1, 1, 0]),
     )
-    loss, q = dqn_loss(network, target, batch, DQNConfig(discount=0.5, double_q=double_q))
+    loss, _, q = dqn_loss(network, target, batch, DQNConfig(discount=0.5, double_q=double_q))
     first = 1 + 0.5 * (50 if double_q else 70)
     error = np.array([first - 3, -1.0 - 1, 0.5 + 0.25 * 30 - 6])
     assert float(loss) == pytest.approx((np.abs(error) - 0.5).mean(), rel=1e-5)
@@ -88,8 +88,8 @@ def test_simulated_steps_count_for_the_target():
     for period, equal in ((3, True), (4, False)):
         agent = make_agent("dyna_q", BOX, planning_steps=2, target_update_period=period)
         agent.update(agent.init(2), agent_chunk(agent, 2, 0), SEED)
-        assert same(agent.dqn.target_network.get_weights(), agent.network.get_weights()) == equal
-    own, target = ({id(v) for v in x.variables} for x in (agent.network, agent.dqn.target_network))
+        assert same(agent.dqn.target.network.get_weights(), agent.network.get_weights()) == equal
+    own, target = ({id(v) for v in x.variables} for x in (agent.network, agent.dqn.target.network))
     assert not own & target
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from rlzoo import networks
 from rlzoo.agents import DQN
-from rlzoo.agents.dqn import DQNConfig, dqn_loss, recurrent_dqn_loss
+from rlzoo.agents.dqn import DQNConfig, dqn_loss
 from rlzoo.exploration import EpsilonGreedy
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
@@ -24,6 +24,7 @@ from tests.helpers import (
     make_agent,
     random_chunk,
     tensors,
+    xla,
 )
 
 SEED = rng.from_int(0)
@@ -57,8 +58,9 @@ def test_loss_and_gradient_by_hand(loss, double_q):
     config = DQNConfig(discount=0.5, double_q=double_q, loss=loss)
     batch = Transitions(*map(tf.constant, BATCH))
     with tf.GradientTape() as tape:
-        value, mean_q = dqn_loss(network, target, batch, config)
+        value, errors, mean_q = dqn_loss(network, target, batch, config)
     error = (DOUBLE_TARGETS if double_q else TARGETS) - PREDICTED
+    np.testing.assert_allclose(errors, error, rtol=1e-5)
     each = 0.5 * error**2 if loss == "squared" else np.abs(error) - 0.5  # all above 1 in size
     slope = -error if loss == "squared" else -np.sign(error)
     assert float(value) == pytest.approx(each.mean(), rel=1e-5)
@@ -75,7 +77,7 @@ def test_loss_and_gradient_by_hand(loss, double_q):
 
 def test_the_target_is_equal_at_first_and_shares_nothing():
     agent = make_agent("dqn", BOX)
-    own, target = agent.network.variables, agent.target_network.variables
+    own, target = agent.network.variables, agent.target.network.variables
     assert not {id(v) for v in own} & {id(v) for v in target}
     for one, two in zip(own, target, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -87,13 +89,13 @@ def same_weights(one, other):
 
 def test_a_hard_target_is_still_between_copies_and_exact_after_them():
     agent = make_agent("dqn", BOX, target_update_period=3, learning_rate=0.01)
-    state, target = agent.init(2), agent.target_network.get_weights()
+    state, target = agent.init(2), agent.target.network.get_weights()
     for number in range(1, 8):
         state, _ = agent.update(state, agent_chunk(agent, 2, number), SEED)
         assert int(state.updates) == number
         if number % 3 == 0:
             target = agent.network.get_weights()
-        assert same_weights(agent.target_network.get_weights(), target)
+        assert same_weights(agent.target.network.get_weights(), target)
         assert same_weights(agent.network.get_weights(), target) == (number % 3 == 0)
 
 
@@ -104,7 +106,7 @@ def test_the_period_counts_gradient_steps_not_chunks():
     for number in range(3):
         state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
         assert float(metrics["updates"]) == 2
-        target = agent.target_network.get_weights()
+        target = agent.target.network.get_weights()
         history.append(agent.network.get_weights())
         assert [same_weights(target, weights) for weights in history] == [
             [True, False],
@@ -119,10 +121,10 @@ def test_a_soft_target_moves_by_its_share_of_the_difference():
     )
     state = agent.init(2)
     for number in range(4):
-        before = agent.target_network.get_weights()
+        before = agent.target.network.get_weights()
         state, _ = agent.update(state, agent_chunk(agent, 2, number), SEED)
         now = zip(
-            before, agent.network.get_weights(), agent.target_network.get_weights(), strict=True
+            before, agent.network.get_weights(), agent.target.network.get_weights(), strict=True
         )
         for old, source, found in now:
             want = old.astype(np.float64) + 0.05 * (source.astype(np.float64) - old)
@@ -155,6 +157,52 @@ def test_each_gradient_step_draws_a_batch_of_its_own():
         _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), rng.from_int(seed))
         losses.add(float(metrics["loss/td"]))
     assert len(losses) == 4
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_after_a_step_priorities_are_the_errors_of_what_was_drawn(n_step):
+    """The network stands still, so that the errors can be told afterwards."""
+    agent = make_agent(
+        "dqn", BOX, n_step=n_step, priority_exponent=1.0, learning_rate=1e-12, batch_size=4
+    )
+    _, metrics = xla(agent.update)(agent.init(2), agent_chunk(agent, 2, 0), rng.from_int(3))
+    assert float(metrics["updates"]) == 1
+    replay, config = agent.replay, agent.config
+    batch = replay.read(tf.range(8, dtype=tf.int64), n_step, config.discount)
+    _, error, _ = dqn_loss(agent.network, agent.target.network, batch, config)
+    found = replay.priorities.values.numpy()[:8]
+    drawn = found != 1.0  # what is new has priority 1
+    assert 1 <= drawn.sum() <= 4
+    np.testing.assert_allclose(found[drawn], np.abs(error)[drawn] + 1e-6, rtol=1e-4)
+
+
+def test_a_weight_scales_the_loss_and_not_the_error():
+    """Errors as above: of sizes 33, 2 and 9.5 less a half each, by 1, 0 and 0.5; over three."""
+    network, target = table(Q), table(TARGET_Q)
+    batch = Transitions(*map(tf.constant, BATCH))
+    loss, error, _ = dqn_loss(
+        network, target, batch, DQNConfig(discount=0.5), tf.constant([1.0, 0.0, 0.5])
+    )
+    each = np.abs(TARGETS - PREDICTED) - 0.5
+    assert float(loss) == pytest.approx((each[0] + 0.5 * each[2]) / 3, rel=1e-5)
+    np.testing.assert_allclose(error, TARGETS - PREDICTED, rtol=1e-5)
+
+
+def test_the_importance_exponent_may_be_a_schedule():
+    """At 0 draws are not made up for: the loss is the plain mean over the batch."""
+    losses = {}
+    for name, exponent in (("none", 0.0), ("scheduled", Linear(0.0, 1.0, 10)), ("full", 1.0)):
+        agent = make_agent(
+            "dqn", BOX, priority_exponent=1.0, importance_exponent=exponent, learning_rate=1e-12
+        )
+        state = agent.init(2)
+        for number in range(2):  # the first evens out nothing: all are new
+            step = tf.constant([0, 10][number] if name == "scheduled" else 0, tf.int64)
+            state = state._replace(step=step)
+            state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        losses[name] = float(metrics["loss/td"])
+    assert losses["scheduled"] == pytest.approx(losses["full"], rel=1e-5)
+    assert losses["none"] != pytest.approx(losses["full"], rel=1e-2)
 
 
 def test_steps_that_are_not_valid_change_nothing():
@@ -251,7 +299,7 @@ def test_the_loss_along_sequences_is_that_of_each_step(double_q):
                 goal = batch.reward[t, n] + 0.9 * batch.discount[t, n] * next_q[t, best]
                 values.append(q[t, batch.action[t, n]])
                 wanted.append(0.5 * (goal - values[-1]) ** 2)
-    found, mean_q = recurrent_dqn_loss(network, target, batch, config)
+    found, _, mean_q = dqn_loss(network, target, batch, config)
     assert len(wanted) == 14
     assert float(found) == pytest.approx(np.mean(wanted), rel=1e-5)
     assert float(mean_q) == pytest.approx(np.mean(values), rel=1e-5)
@@ -274,7 +322,7 @@ def test_the_gradient_goes_back_along_the_sequence_and_not_into_targets():
             first[reset] = True
         changed = batch._replace(obs=obs, first=tf.constant(first))
         with tf.GradientTape() as tape:
-            loss, _ = recurrent_dqn_loss(network, target, changed, DQNConfig())
+            loss, *_ = dqn_loss(network, target, changed, DQNConfig())
         gradient, *others = tape.gradient(loss, [obs, *target.variables])
         assert all(other is None for other in others)
         reached = np.abs(gradient).max(axis=(1, 2)) > 0
@@ -315,7 +363,7 @@ def test_the_entropy_shown_is_that_of_what_was_acted_by():
 def test_it_has_a_dueling_head_if_asked():
     agent = make_agent("dqn", BOX, dueling=True)
     assert any(layer.name == "dueling" for layer in agent.network.layers)
-    assert any(layer.name == "dueling" for layer in agent.target_network.layers)
+    assert any(layer.name == "dueling" for layer in agent.target.network.layers)
 
 
 @pytest.mark.parametrize("torso", ["small", "lstm"])
@@ -330,9 +378,11 @@ def test_a_replay_that_does_not_fit_is_refused(torso):
     [
         ({"batch_size": 3}, r"batch_size=3 .*train_every=4.*raise batch_size"),
         ({"learning_starts": 63, "replay_capacity": 63}, r"learning_starts=63 .* the 60 steps"),
+        ({"n_step": 3}, r"n_step=3 is for torsos without memory: .* Leave n_step at 1"),
+        ({"priority_exponent": 0.6}, r"priority_exponent=0.6 is for .* Leave .* at 0.0"),
     ],
 )
-def test_sequences_that_would_never_do_are_refused(config, message):
+def test_what_sequences_cannot_do_is_refused(config, message):
     with pytest.raises(ValueError, match=message):
         make_agent("dqn", BOX, torso=RECURRENT["lstm"](), **config)
     make_agent("dqn", BOX, **config)

@@ -126,8 +126,8 @@ def fork_agent(theta, **config):
     """Returns an agent whose logits are a table, and whose steps are the plain gradient."""
     config = PLAIN | {"max_grad_norm": 1e9} | config
     agent = make_agent("reinforce", FORK, torso=keras.layers.Identity(), **config)
-    agent.optimizer = keras.optimizers.SGD(1.0)
-    agent.optimizer.build(agent.network.trainable_variables)
+    agent.policy.optimizer = keras.optimizers.SGD(1.0)
+    agent.policy.optimizer.build(agent.network.trainable_variables)
     set_logits(agent, theta)
     return agent
 
@@ -209,8 +209,8 @@ def fork_loop():
     envs = make_envs(lambda: TimeLimit(Fork(length=5), 6), 64, 0, check=False)
     config = REINFORCEConfig(**PLAIN, max_grad_norm=1e9)
     agent = REINFORCE(envs.spec, config, Softmax(), keras.layers.Identity(), seed=0)
-    agent.optimizer = keras.optimizers.SGD(1.0)
-    agent.optimizer.build(agent.network.trainable_variables)
+    agent.policy.optimizer = keras.optimizers.SGD(1.0)
+    agent.policy.optimizer.build(agent.network.trainable_variables)
     return HostLoop(agent, envs, 0)
 
 

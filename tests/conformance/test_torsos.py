@@ -125,7 +125,7 @@ def test_it_learns_something(name):
     """Which of two observations it sees: the loss halves within some steps of Adam."""
     spec = next(iter(specs_of(name).values()))
     network = build(name, spec)
-    optimizer = networks.adam(network, 1e-3)
+    trainer = networks.Trainable(network, 1e-3, 10.0)
     args = inputs_of(network, spec)
     target = tf.one_hot(tf.range(BATCH) % HEAD, HEAD)
 
@@ -134,7 +134,7 @@ def test_it_learns_something(name):
         with tf.GradientTape() as tape:
             scores, _ = networks.apply(network, *args)
             loss = tf.reduce_mean(tf.square(scores - target))
-        networks.descend(optimizer, tape, loss, network, 10.0)
+        trainer.descend(tape, loss)
         return loss
 
     losses = [float(step()) for _ in range(100)]

@@ -112,7 +112,7 @@ def test_dqn_loss_and_gradients(double_q, loss):
     their_gradients = tape.gradient(found, q.trainable_variables)
     config = DQNConfig(discount=GAMMA, double_q=double_q, loss=loss)
     with tf.GradientTape() as tape:
-        want, _ = dqn_loss(network, target, batch, config)
+        want, *_ = dqn_loss(network, target, batch, config)
     our_gradients = tape.gradient(want, network.trainable_variables)
     factor = 2.0 if loss == "squared" else 1.0  # ours is half the square, theirs the whole
     np.testing.assert_allclose(factor * want, found, atol=TOLERANCE, rtol=0)
@@ -280,6 +280,6 @@ def test_the_referee_notices_a_difference():
     """The same comparison fails where one side is changed a little."""
     network, target, batch = our_network(1), our_network(2), random_batch()
     config = DQNConfig(discount=GAMMA)
-    loss, _ = dqn_loss(network, target, batch, config)
-    other, _ = dqn_loss(network, target, batch, dataclasses.replace(config, discount=GAMMA + 0.01))
+    loss, *_ = dqn_loss(network, target, batch, config)
+    other, *_ = dqn_loss(network, target, batch, dataclasses.replace(config, discount=GAMMA + 0.01))
     assert abs(float(loss - other)) > 10 * TOLERANCE

@@ -215,10 +215,11 @@ def functional():
     return keras.Model(inputs, keras.layers.Dense(4)(inputs) + keras.layers.Dense(4)(inputs))
 
 
-def pair(torso, head=None):
-    """Returns a network and its copy, after the network has learned something."""
+def pair(torso, head=None, rate=1.0):
+    """Returns a network and what follows it every second time, after it has learned something."""
     network = build(BOX, torso, head)
-    target = networks.copy_network(network)
+    follower = networks.Target(network, rate, period=2)
+    target = follower.network
     shared = {id(v) for v in network.variables} & {id(v) for v in target.variables}
     assert not shared
     for one, two in zip(network.weights, target.weights, strict=True):
@@ -226,18 +227,19 @@ def pair(torso, head=None):
     random = np.random.default_rng(0)
     for variable in network.weights:
         variable.assign(variable + random.random(variable.shape).astype(np.float32))
-    return network, target
+    return network, follower
 
 
 @pytest.mark.parametrize("dueling", [False, True], ids=["plain", "dueling"])
 @pytest.mark.parametrize("torso", TRICKY.values(), ids=TRICKY)
 def test_a_copy_is_equal_disjoint_and_exact_after_a_hard_update(torso, dueling):
-    network, target = pair(torso(), networks.dueling(HEAD) if dueling else None)
+    network, follower = pair(torso(), networks.dueling(HEAD) if dueling else None)
+    target = follower.network
     before = target.get_weights()
-    networks.update_target(target, network, 1.0, tf.constant(False))
+    follower.follow(tf.constant(3))
     for one, two in zip(before, target.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    networks.update_target(target, network, 1.0, tf.constant(True))
+    follower.follow(tf.constant(4))
     for one, two in zip(network.weights, target.weights, strict=True):
         np.testing.assert_array_equal(one, two)
     obs = tf.constant(random_obs(BOX, (4,), np.random.default_rng(1)))
@@ -247,13 +249,13 @@ def test_a_copy_is_equal_disjoint_and_exact_after_a_hard_update(torso, dueling):
 @pytest.mark.parametrize("torso", TRICKY.values(), ids=TRICKY)
 def test_a_soft_update_moves_every_weight_by_its_share(torso):
     """Also the moving statistics of a BatchNormalization."""
-    network, target = pair(torso())
-    update = xla(lambda due: networks.update_target(target, network, 0.1, due))
+    network, follower = pair(torso(), rate=0.1)
+    target, update = follower.network, xla(follower.follow)
     old, new = target.get_weights(), network.get_weights()
-    update(tf.constant(False))
+    update(tf.constant(3))
     for one, two in zip(old, target.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    update(tf.constant(True))
+    update(tf.constant(4))
     for was, to, found in zip(old, new, target.get_weights(), strict=True):
         assert np.abs(found - (was + 0.1 * (to.astype(np.float64) - was))).max() <= 1e-7 * 4
         assert not np.array_equal(found, was)
@@ -267,13 +269,14 @@ def test_a_step_is_clipped_and_its_norm_reported():
         EnvSpec(Box((2,)), Discrete(1), 5), keras.layers.Identity(), networks.linear(1, 1.0, 0)
     )
     for limit, share in ((10.0, 1.0), (1.0, 0.2)):
-        optimizer = keras.optimizers.SGD(1.0)
-        optimizer.build(network.trainable_variables)
+        trainer = networks.Trainable(network, 1.0, limit)
+        trainer.optimizer = keras.optimizers.SGD(1.0)
+        trainer.optimizer.build(network.trainable_variables)
         before = network.get_weights()
         with tf.GradientTape() as tape:  # gradient: 3 and 0 of the kernel, 4 ... of the bias
             kernel, bias = network.trainable_variables
             loss = 3.0 * kernel[0, 0] + 4.0 * bias[0]
-        norm = networks.descend(optimizer, tape, loss, network, limit)
+        norm = trainer.descend(tape, loss)
         assert float(norm) == pytest.approx(5.0)
         moved = [a - b for a, b in zip(before, network.get_weights(), strict=True)]
         np.testing.assert_allclose(moved[0], [[3.0 * share], [0.0]], atol=1e-6)

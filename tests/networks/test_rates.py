@@ -41,10 +41,10 @@ def test_no_value_of_a_schedule_may_be_out_of_range(bad):
 
 def test_adam_starts_with_the_largest_rate():
     network = networks.build_network(BOX, small_torso(BOX), networks.q_values(2, 0))
-    optimizer = networks.adam(network, FALLING)
+    trainer = networks.Trainable(network, FALLING, 10.0)
+    optimizer = trainer.optimizer
     assert float(optimizer.learning_rate) == pytest.approx(1e-2)
-    assert networks.follow_rate(optimizer, 1e-3, tf.constant(5)) == {}
-    assert float(optimizer.learning_rate) == pytest.approx(1e-2)
+    assert networks.Trainable(network, 1e-3, 10.0).follow(tf.constant(5)) == {}
 
 
 @pytest.mark.parametrize(("count", "mean"), [(0, 0.0), (1, 0.0), (4, 1.5)])

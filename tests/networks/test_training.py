@@ -95,8 +95,8 @@ def test_batch_statistics_are_learned_and_reach_the_target(trained):
     agent = trained[0]
     mean = find(agent.network, keras.layers.BatchNormalization).moving_mean
     assert np.abs(mean).max() > 0
-    if target := getattr(getattr(agent, "dqn", agent), "target_network", None):
-        other = find(target, keras.layers.BatchNormalization).moving_mean
+    if target := getattr(getattr(agent, "dqn", agent), "target", None):
+        other = find(target.network, keras.layers.BatchNormalization).moving_mean
         np.testing.assert_array_equal(other, mean)
 
 

@@ -92,13 +92,13 @@ def world(obs, action):
 
 def test_it_learns_what_the_world_does():
     random, model = np.random.default_rng(0), TransitionModel(BOX, (32,), 0)
-    optimizer = networks.adam(model.network, 3e-3)
+    trainer = networks.Trainable(model.network, 3e-3, 10.0)
 
     @xla
     def step(batch):
         with tf.GradientTape() as tape:
             loss, _ = model.loss(batch)
-        networks.descend(optimizer, tape, loss, model.network, 10.0)
+        trainer.descend(tape, loss)
 
     for number in range(1_200):
         obs = random.normal(1.0, 1.0, (64, 3)).astype(np.float32)

@@ -293,7 +293,7 @@ def test_frozen_weights_stay_and_cost_no_slots(dense, tmp_path):
     check_weights(torso_of(agent.network), dense.torso.get_weights())
     head = built("dqn", torso_from=dense.dir, freeze=True, seed=5).network.layers[-1]
     assert not np.array_equal(agent.network.layers[-1].get_weights()[0], head.get_weights()[0])
-    slots = [v for v in agent.optimizer.variables if len(v.shape)]
+    slots = [v for v in agent.trainer.optimizer.variables if len(v.shape)]
     assert len(slots) == 2 * len(agent.network.layers[-1].weights)
     check_weights(rlzoo.load_torso(tmp_path), dense.torso.get_weights())
 
@@ -354,13 +354,13 @@ def one_step(scale, obs, changes=False):
     networks.scale_learning_rate(torso, rate)
     network = networks.build_network(spec, torso, networks.q_values(2, seed=2))
     before = network.get_weights()
-    optimizer = networks.adam(network, 0.01)
+    trainer = networks.Trainable(network, 0.01, 10.0)
 
     @tf.function(jit_compile=True)
     def step():
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(network(obs) - 1.0))
-        networks.descend(optimizer, tape, loss, network, 10.0)
+        trainer.descend(tape, loss)
 
     step()
     moved = [after - old for after, old in zip(network.get_weights(), before, strict=True)]

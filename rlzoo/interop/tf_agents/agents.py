@@ -150,7 +150,7 @@ class ReplayBridge(TFAgentBridge):
 
     def _learn(self, state, chunk, seed):
         self.replay.add(chunk)
-        ready = self.replay.size >= self.config.learning_starts
+        ready = self.replay.added >= self.config.learning_starts
         count = tf.where(ready, self.config.updates_per_chunk, 0)
         zeros = dict.fromkeys(self._tags, tf.constant(0.0))
 

@@ -1,0 +1,8 @@
+"""Experience replay: what was done, kept in TensorFlow variables and drawn from again.
+
+Lin 1992, https://doi.org/10.1007/BF00992699.
+"""
+
+from rlzoo.replay.ring import Replay as Replay
+from rlzoo.replay.sequences import SequenceReplay as SequenceReplay
+from rlzoo.replay.sequences import check_sequences as check_sequences

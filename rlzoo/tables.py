@@ -4,9 +4,15 @@ Reading a table imports nothing, so that help, hints and completion are quick; a
 when it is asked for. Adding a thing is one file and one line here.
 """
 
+import difflib
 import importlib
+import os
+import sys
 from collections import UserDict
+from pathlib import Path
 from typing import Any
+
+from rlzoo.text import nearest
 
 
 class Table(UserDict[str, Any]):
@@ -102,3 +108,96 @@ ENVS = {  # our own; Gymnasium imports them
     "rlzoo/DigitSequence-v0": "rlzoo.envs.digits:DigitSequence",
     "rlzoo/DigitMaze-v0": "rlzoo.envs.digits:DigitMaze",
 }
+
+_CONTRACT = ("Config", "init", "act", "update", "variables")  # what a class of agents must have
+
+
+def agent_name(agent: str | type) -> str:
+    """Returns the name of an agent: one of ours, or "module:Class" of one that the caller brings.
+
+    From here on the process knows it by this name. Only for what the caller has given: a file's
+    names import nothing.
+
+    Args:
+        agent: a name, "module:Class", or a class.
+
+    Raises:
+        ValueError: it is no agent's class, or its module does not import.
+    """
+    if isinstance(agent, str) and ":" not in agent:
+        return agent
+    cls = import_named(agent, "agent") if isinstance(agent, str) else agent
+    missing = [name for name in _CONTRACT if not hasattr(cls, name)]
+    if not isinstance(cls, type) or missing:
+        lacks = f", which has no {missing[0]}" if missing else ""
+        raise ValueError(
+            f"agent: expected a class with {', '.join(_CONTRACT)}, as rlzoo/agents/base.py says, "
+            f"received {agent!r}{lacks}."
+        )
+    name = agent if isinstance(agent, str) else f"{cls.__module__}:{cls.__qualname__}"
+    AGENTS[name] = cls
+    return name
+
+
+def check_agent(name: str) -> None:
+    """Raises a `ValueError` if no agent has this name, or one that has not been brought yet."""
+    if name in AGENTS:
+        return
+    if ":" in name:
+        raise ValueError(
+            f"The agent {name!r} is none of rlzoo's own, and a file may not import it. If you "
+            f"trust it, give it yourself: --agent {name} (in Python: agent={name!r})."
+        )
+    raise ValueError(f"Unknown agent {name!r}. {nearest(name, [*AGENTS, *BRIDGED])}")
+
+
+def import_named(name: str, what: str) -> Any:
+    """Returns what "module:Name" names. Only for names that the user has typed, not for files'.
+
+    Args:
+        name: of the module, and of what is in it.
+        what: it is, for messages.
+
+    Raises:
+        ValueError: for another form, a module that does not import, a name it does not have.
+    """
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute):
+        raise ValueError(f"{what}: expected module:Name, received {name!r}.")
+    found = import_users(module, attribute, what)
+    if not hasattr(found, attribute):
+        names = [name for name in dir(found) if not name.startswith("_")]
+        raise ValueError(f"{what}: {module} has no {attribute!r}. {nearest(attribute, names)}")
+    return getattr(found, attribute)
+
+
+def import_users(module: str, name: str, what: str) -> Any:
+    """Imports the module of "module:name", as the user has typed it; says what it might be."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        hint = ""
+        if module.startswith(error.name or " "):  # else it is there, and what it needs is missing
+            here = [path.stem for path in Path().glob("*.py")]
+            here += [path.parent.name for path in Path().glob("*/__init__.py")]
+            near = difflib.get_close_matches(module, here, n=3, cutoff=0.5)
+            hint = " The current folder is searched too."
+            if (bare := module.removesuffix(".py").replace("/", ".")) != module:
+                hint = f" Write it as {f'{bare}:{name}'!r}."
+            elif near:
+                hint += f" Did you mean {', '.join(repr(f'{other}:{name}') for other in near)}?"
+        raise ValueError(
+            f"{what} {f'{module}:{name}'!r} names the module {module!r}, which does not import "
+            f"({error}).{hint}"
+        ) from error
+
+
+def import_module(module: str) -> Any:
+    """Imports a module that the user has named, from the current folder if it is nowhere else."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)  # for good: what it holds is imported again in other processes
+    try:
+        return importlib.import_module(module)
+    except SystemExit as error:
+        raise RuntimeError(f"importing {module} called sys.exit({error.code!r})") from error

@@ -16,6 +16,7 @@ PAGES = [
     "README.md",
     "docs/first-steps.md",
     "docs/environments.md",
+    "docs/own-agent.md",
     "docs/run-folder.md",
     "docs/gpu.md",
     "docs/pretraining.md",

@@ -4,7 +4,7 @@ import pytest
 
 from rlzoo import frames
 from rlzoo.config.plain_yaml import load_yaml
-from rlzoo.envs.making import import_named
+from rlzoo.tables import import_named
 
 
 def raised(function, *args):

@@ -6,8 +6,7 @@ from rlzoo.agents.dqn import DQN
 from rlzoo.agents.reinforce import REINFORCE
 from rlzoo.agents.tabular_dyna_q import TabularDynaQ
 from rlzoo.spaces import Discrete, EnvSpec, unmasked
-from rlzoo.tables import AGENTS, BRIDGED
-from rlzoo.text import nearest
+from rlzoo.tables import AGENTS, check_agent
 
 _OTHERWISE = {  # what to do where an agent does not take such actions
     "Box": (
@@ -24,8 +23,7 @@ def agent_class(name: str, spec: EnvSpec) -> type:
     Raises:
         ValueError: no agent has this name, or it does not take such actions.
     """
-    if name not in AGENTS:
-        raise ValueError(f"Unknown agent {name!r}. {nearest(name, [*AGENTS, *BRIDGED])}")
+    check_agent(name)
     entry = AGENTS[name]
     if isinstance(entry, dict):
         seen = unmasked(spec.obs)

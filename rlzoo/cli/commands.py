@@ -103,12 +103,13 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
             "steps",
             "num_envs",
             "until_return",
+            "agent",
             "wrappers",
             "callbacks",
             "loggers",
         ):
             if getattr(args, flag) not in (None, []):
-                flag = flag if flag in ("steps", "num_envs") else flag.rstrip("s")
+                flag = flag if flag in ("steps", "num_envs", "agent") else flag.rstrip("s")
                 flag = flag.replace("_", "-")
                 raise ValueError(f"This is a pretraining run: it takes --epochs, not --{flag}.")
         return pretrain.resume_pretraining(
@@ -120,6 +121,7 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
         "steps": args.steps,
         "until_return": args.until_return,
         "wrappers": args.wrappers,
+        "agent": args.agent,
         "env": args.env,
         "callbacks": args.callbacks,
         "loggers": args.loggers,
@@ -143,6 +145,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     result = policy.evaluate(
         args.run,
+        agent=args.agent,
         env=args.env,
         wrappers=args.wrappers,
         episodes=args.episodes,
@@ -170,6 +173,7 @@ def record(args: argparse.Namespace) -> dict[str, Any]:
     result = policy.record(
         args.run,
         output,
+        agent=args.agent,
         env=args.env,
         wrappers=args.wrappers,
         seed=args.seed,
@@ -247,7 +251,9 @@ def show(command: str, result: dict[str, Any]) -> None:
             print(f"Stopped by {stopped_by} at step {result['steps']:,}.")
         print(f"Results in {run_dir}. See how it went, and evaluate it again:")
         print(f"  tensorboard --logdir {shlex.quote(str(_runs_dir(run_dir)))}")
-        print(f"  {advice('evaluate', run_dir, result['env'], result['wrappers'])}")
+        print(
+            f"  {advice('evaluate', run_dir, result['env'], result['wrappers'], result['agent'])}"
+        )
     elif command == "evaluate":
         print(_returns(result))
     elif command == "record":

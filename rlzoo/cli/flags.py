@@ -25,6 +25,14 @@ class Suggested(tuple):
         return True
 
 
+class Agents(tuple):
+    """Names of agents; module:Class of the user's own is taken too."""
+
+    def __contains__(self, name):
+        """Tells whether it is one of these names, or may be imported."""
+        return ":" in name or super().__contains__(name)
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds RUN, the folder of a run."""
     action = parser.add_argument("run", metavar="RUN", help="the folder of a run")
@@ -40,6 +48,12 @@ def add_file(parser: Container, name: str, **settings: Any) -> None:
 def add_env(parser: Container, name: str, **settings: Any) -> None:
     """Adds an argument that is an environment, whose ids a shell completes."""
     parser.add_argument(name, metavar="ENV", choices=Suggested(tables.ENVS), **settings)
+
+
+def add_agent(parser: Container, name: str, **settings: Any) -> None:
+    """Adds an argument that is an agent: one of ours, or module:Class."""
+    known = Agents((*tables.AGENTS, *tables.BRIDGED))
+    parser.add_argument(name, metavar="AGENT", choices=known, **settings)
 
 
 def add_torso(parser: Container) -> None:

@@ -11,6 +11,7 @@ from rlzoo.cli.completion import Completion
 from rlzoo.cli.flags import (
     FOLDER,
     Suggested,
+    add_agent,
     add_config,
     add_env,
     add_file,
@@ -142,12 +143,12 @@ def build_parser() -> argparse.ArgumentParser:
         usage="rlzoo train AGENT ENV [options]",
         epilog=_TRAIN_EXAMPLES,
     )
-    train.add_argument(
+    ours = ", ".join(tables.AGENTS)
+    add_agent(
+        train,
         "agent",
         nargs="?",
-        metavar="AGENT",
-        choices=(*tables.AGENTS, *tables.BRIDGED),
-        help=f"{', '.join(tables.AGENTS)}, or one of TF-Agents: `rlzoo list agents`",
+        help=f"{ours}, one of TF-Agents (`rlzoo list agents`), or module:Class",
     )
     add_env(train, "env", nargs="?", help="a Gymnasium id, or module:Env-v0 to import it from")
     run = train.add_argument_group("the run")
@@ -280,6 +281,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_until_return(resume)
     add_hooks(resume)
+    add_agent(resume, "--agent", help="needed if the run's agent is module:Class")
     add_env(resume, "--env", help="needed if the run's environment is module:Env-v0")
     add_wrapper(resume, "needed if one of the run's is module:Class: all of them")
     add_quiet(resume)
@@ -287,6 +289,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     evaluate = command("evaluate", "Evaluate a run's best agent on fresh environments.")
     add_run(evaluate)
+    add_agent(evaluate, "--agent", help="needed if the run's is module:Class")
     add_env(evaluate, "--env", help="another environment to evaluate in")
     add_wrapper(evaluate, "needed if one of the run's is module:Class: all of them")
     evaluate.add_argument(
@@ -305,6 +308,7 @@ def build_parser() -> argparse.ArgumentParser:
     record.add_argument(
         "-o", "--output", metavar="FILE", help="FILE.gif or FILE.mp4 (default RUN/episode.gif)"
     )
+    add_agent(record, "--agent", help="needed if the run's is module:Class")
     add_env(record, "--env", help="another environment to record")
     add_wrapper(record, "needed if one of the run's is module:Class: all of them")
     record.add_argument("--seed", type=count, metavar="S", help="seed of the episode")

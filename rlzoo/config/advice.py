@@ -11,7 +11,11 @@ from rlzoo.config.values import CALLABLE
 
 
 def advice(
-    verb: str, run_dir: Any, env: str = "", wrappers: Sequence[Mapping[str, Any]] = ()
+    verb: str,
+    run_dir: Any,
+    env: str = "",
+    wrappers: Sequence[Mapping[str, Any]] = (),
+    agent: str = "",
 ) -> str:
     """Returns the command that does this with a run, as it can be pasted.
 
@@ -22,12 +26,14 @@ def advice(
         run_dir: the folder of the run.
         env: its environment.
         wrappers: around it, as its configuration has them.
+        agent: its name.
     """
     made = {"env": env, "wrappers": " ".join(str(choice["name"]) for choice in wrappers)}
     if CALLABLE in "".join(made.values()):
         again = [f"{name}=..." for name, names in made.items() if ":" in names]
         return f"rlzoo.{verb}({', '.join([repr(str(run_dir)), *again])}) in Python"
-    return shlex.join(["rlzoo", verb, str(run_dir), *again_flags(env, wrappers)])
+    again = [*(["--agent", agent] if ":" in agent else []), *again_flags(env, wrappers)]
+    return shlex.join(["rlzoo", verb, str(run_dir), *again])
 
 
 def again_flags(env: str, wrappers: Sequence[Mapping[str, Any]], flag: str = "--env") -> list[str]:

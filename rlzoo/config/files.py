@@ -20,6 +20,7 @@ from rlzoo.config.wrappers import describe as describe_wrappers
 from rlzoo.config.wrappers import imports
 from rlzoo.storage import checkpoint
 from rlzoo.storage.files import one_of_seeds, run_path
+from rlzoo.tables import agent_name, check_agent
 from rlzoo.text import nearest, short
 
 _FIELDS = tuple(RunConfig.__dataclass_fields__)
@@ -69,10 +70,25 @@ def load_run(
     *,
     env: str | Callable | None = None,
     wrappers: Iterable[Any] | None = None,
+    agent: str | type | None = None,
 ) -> RunConfig:
-    """Returns the configuration of a run folder. `env` and `wrappers` are as in `from_yaml`."""
+    """Returns the configuration of a run folder.
+
+    Args:
+        run_dir: the folder.
+        env: as in `from_yaml`.
+        wrappers: as in `from_yaml`.
+        agent: needed where the run's is the user's own.
+
+    Raises:
+        ValueError: it cannot be read, or the agent is another or unknown.
+    """
     path = _config_path(run_dir)
-    return from_yaml(read_text(path), env=env, wrappers=wrappers, where=str(path))
+    config = from_yaml(read_text(path), env=env, wrappers=wrappers, where=str(path))
+    if agent is not None and (name := agent_name(agent)) != config.agent:
+        raise ValueError(f"agent: this run's is {config.agent!r}, received {name!r}.")
+    check_agent(config.agent)
+    return config
 
 
 def torso_of(run_dir: str | Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from rlzoo.config.values import assignments, fill, merge
 from rlzoo.config.wrappers import describe as describe_wrappers
 from rlzoo.config.wrappers import wrapped
 from rlzoo.spaces import EnvSpec
-from rlzoo.tables import AGENTS, BRIDGED, EXPLORATIONS, TORSOS
+from rlzoo.tables import EXPLORATIONS, TORSOS, agent_name, check_agent
 from rlzoo.text import nearest
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _OPTIONS = tuple(  # what --set takes without a dot, beside hyperparameters
 
 
 def resolve(
-    agent: str | None = None,
+    agent: str | type | None = None,
     env: str | Callable | None = None,
     *,
     preset: bool = True,
@@ -69,7 +69,7 @@ def resolve(
     """Returns the complete configuration of a run; `None` leaves a choice to the layer below.
 
     Args:
-        agent: a name in `rlzoo.agents.AGENTS`; may come from `file` instead.
+        agent: a name in `rlzoo.tables.AGENTS`, "module:Class" or a class; may come from `file`.
         env: a Gymnasium id, or a callable that makes an environment; may come from `file`.
         preset: whether to start from the preset that ships for this agent and environment.
         file: a configuration file, or a run folder that holds one.
@@ -97,12 +97,13 @@ def resolve(
         ValueError: for anything unknown, of the wrong type or out of range.
     """
     from_file = read_settings(file) if file is not None else {}
+    agent = agent_name(agent) if agent else None
     if agent and from_file.get("agent", agent) != agent:
         raise ValueError(
             f"{file} configures the agent {from_file['agent']!r}, received {agent!r}. "
             "Leave the agent out, or take its own configuration."
         )
-    agent = agent or from_file.get("agent")
+    agent = str(agent or from_file.get("agent") or "")
     name = env_name(env) if env is not None else from_file.get("env")
     if not agent or not name:
         missing = "an environment" if agent else "an agent"
@@ -269,9 +270,7 @@ def _pretrained(run: str | Path, torso: Any) -> tuple[dict[str, Any], str]:
 
 def _probe(config: RunConfig, env: "EnvSource") -> tuple[Any, EnvSpec]:
     """Returns the class that learns on the kind of observations that `env` has, and its spec."""
-    agent = config.agent
-    if agent not in AGENTS:
-        raise ValueError(f"Unknown agent {agent!r}. {nearest(agent, [*AGENTS, *BRIDGED])}")
+    check_agent(config.agent)
     from rlzoo import agents
     from rlzoo.envs import make_envs
 

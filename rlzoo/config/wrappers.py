@@ -83,7 +83,7 @@ def _describe(given: Any) -> dict[str, Any]:
 
 
 def _named(choice: Mapping[str, Any]) -> Callable:
-    from rlzoo.envs.making import import_named
+    from rlzoo.tables import import_named
 
     name = str(choice["name"])
     params = {key: value for key, value in choice.items() if key != "name"}

@@ -4,19 +4,14 @@ import contextlib
 import dataclasses
 import difflib
 import functools
-import importlib
-import os
-import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, Union
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
-from rlzoo.tables import ENVS
-from rlzoo.text import nearest
+from rlzoo.tables import ENVS, import_module, import_users
 
 EnvSource = Union[str, Callable[..., gymnasium.Env], "Wrapped"]
 RAISED = (Exception, SystemExit)  # what an environment may raise; Ctrl-C is the user's
@@ -124,26 +119,6 @@ def _refusal(error: BaseException) -> str:
     return text
 
 
-def import_named(name: str, what: str) -> Any:
-    """Returns what "module:Name" names. Only for names that the user has typed, not for files'.
-
-    Args:
-        name: of the module, and of what is in it.
-        what: it is, for messages.
-
-    Raises:
-        ValueError: for another form, a module that does not import, a name it does not have.
-    """
-    module, colon, attribute = name.partition(":")
-    if not (module and colon and attribute):
-        raise ValueError(f"{what}: expected module:Name, received {name!r}.")
-    found = _import_users(module, attribute, what)
-    if not hasattr(found, attribute):
-        names = [name for name in dir(found) if not name.startswith("_")]
-        raise ValueError(f"{what}: {module} has no {attribute!r}. {nearest(attribute, names)}")
-    return getattr(found, attribute)
-
-
 def _limited(
     make: Callable[..., gymnasium.Env], max_episode_steps: int, **kwargs: Any
 ) -> gymnasium.Env:
@@ -189,48 +164,16 @@ def _find(env_id: str) -> EnvSpec:
     """Returns Gymnasium's entry for an id, after importing what registers it."""
     module, _, name = env_id.rpartition(":")
     if module:
-        _import_users(module, name, "env")
+        import_users(module, name, "env")
     if name.startswith("ALE/"):
         try:
-            gymnasium.register_envs(_import("ale_py"))
+            gymnasium.register_envs(import_module("ale_py"))
         except ImportError as error:
             how = _pip_line("ale_py")
             raise ValueError(f"env {env_id!r} needs a package: {how} ({error})") from error
     if spec := _registered(name):
         return spec
     raise ValueError(f"unknown env {env_id!r}.{_nearest_ids(name, module)}")
-
-
-def _import_users(module: str, name: str, what: str) -> Any:
-    """Imports the module of "module:name", as the user has typed it; says what it might be."""
-    try:
-        return _import(module)
-    except ImportError as error:
-        hint = ""
-        if module.startswith(error.name or " "):  # else it is there, and what it needs is missing
-            here = [path.stem for path in Path().glob("*.py")]
-            here += [path.parent.name for path in Path().glob("*/__init__.py")]
-            near = difflib.get_close_matches(module, here, n=3, cutoff=0.5)
-            hint = " The current folder is searched too."
-            if (bare := module.removesuffix(".py").replace("/", ".")) != module:
-                hint = f" Write it as {f'{bare}:{name}'!r}."
-            elif near:
-                hint += f" Did you mean {', '.join(repr(f'{other}:{name}') for other in near)}?"
-        raise ValueError(
-            f"{what} {f'{module}:{name}'!r} names the module {module!r}, which does not import "
-            f"({error}).{hint}"
-        ) from error
-
-
-def _import(module: str) -> Any:
-    """Imports a module that the user has named, from the current folder if it is nowhere else."""
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)  # for good: what it holds is imported again in other processes
-    try:
-        return importlib.import_module(module)
-    except SystemExit as error:
-        raise RuntimeError(f"importing {module} called sys.exit({error.code!r})") from error
 
 
 def _registered(name: str) -> EnvSpec | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from rlzoo.envs.making import import_named
+from rlzoo.tables import import_named
 from rlzoo.text import nearest
 
 

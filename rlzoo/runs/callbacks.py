@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlzoo.envs.making import import_named
 from rlzoo.loops.compiled import Episodes
 from rlzoo.loops.evaluate import Evaluation
+from rlzoo.tables import import_named
 from rlzoo.text import nearest
 
 

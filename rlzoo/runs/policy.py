@@ -163,6 +163,7 @@ def _has(obs: Any, key: Any) -> bool:
 def load(
     run_dir: str | Path,
     *,
+    agent: str | type | None = None,
     env: str | Callable | None = None,
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
@@ -174,6 +175,7 @@ def load(
 
     Args:
         run_dir: the folder of the run.
+        agent: as in `resume`.
         env: as in `resume`.
         torso: as in `resume`.
         exploration: as in `resume`.
@@ -182,8 +184,8 @@ def load(
         last: take the newest checkpoint, not the best.
     """
     source = Source.of(env, torso, exploration, wrappers)
-    agent, config, envs, _ = _load(run_path(run_dir), source, last=last, eval_mode=eval_mode)
-    return Policy(agent, envs.probe, config.eval_mode)
+    found = _load(run_path(run_dir), source, agent, last=last, eval_mode=eval_mode)
+    return Policy(found.agent, found.envs.probe, found.config.eval_mode)
 
 
 @entry()
@@ -192,6 +194,7 @@ def evaluate(
     *,
     episodes: int = 20,
     seed: int | None = None,
+    agent: str | type | None = None,
     env: str | Callable | None = None,
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
@@ -208,6 +211,7 @@ def evaluate(
         run_dir: the folder of the run.
         episodes: how many.
         seed: of the episodes; by default those of the run's own final evaluation.
+        agent: as in `resume`.
         env: another environment with the same spaces, or as in `resume`.
         torso: as in `resume`.
         exploration: as in `resume`.
@@ -217,9 +221,10 @@ def evaluate(
         last: take the newest checkpoint, not the best.
     """
     episodes = typed(episodes, int, "episodes")
-    agent, config, envs, lifetime_steps = _load(
+    acting, config, envs, lifetime_steps = _load(
         run_path(run_dir),
         Source.of(env, torso, exploration, wrappers),
+        agent,
         episodes=episodes,
         last=last,
         max_episode_steps=max_episode_steps,
@@ -227,7 +232,7 @@ def evaluate(
     )
     chosen: int = stream(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
     with contextlib.closing(envs):
-        evaluator = evaluation.Evaluator(agent, envs, episodes, config.eval_mode)
+        evaluator = evaluation.Evaluator(acting, envs, episodes, config.eval_mode)
         return evaluator.run(chosen, lifetime_steps)
 
 
@@ -237,6 +242,7 @@ def record(
     path: str | Path,
     *,
     seed: int | None = None,
+    agent: str | type | None = None,
     env: str | Callable | None = None,
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
@@ -249,14 +255,14 @@ def record(
     The other arguments are those of `evaluate`.
     """
     source = Source.of(env, torso, exploration, wrappers)
-    agent, config, envs, lifetime_steps = _load(
-        run_path(run_dir), source, max_episode_steps=max_episode_steps, eval_mode=eval_mode
+    acting, config, envs, lifetime_steps = _load(
+        run_path(run_dir), source, agent, max_episode_steps=max_episode_steps, eval_mode=eval_mode
     )
     chosen: int = stream(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
     where = environment(config, source)
     settings = config.env_settings
     return film.record(
-        agent, where, settings, envs.probe, Path(path), chosen, config.eval_mode, lifetime_steps
+        acting, where, settings, envs.probe, Path(path), chosen, config.eval_mode, lifetime_steps
     )
 
 
@@ -270,10 +276,16 @@ class _Loaded(NamedTuple):
 
 
 def _load(
-    run_dir: Path, source: Source, *, episodes: int = 1, last: bool = False, **settings: Any
+    run_dir: Path,
+    source: Source,
+    brought: str | type | None,
+    *,
+    episodes: int = 1,
+    last: bool = False,
+    **settings: Any,
 ) -> _Loaded:
     """Loads the best agent, or the last one; `settings` that are not None replace the run's."""
-    config = load_run(run_dir, env=source.env, wrappers=source.wrappers)
+    config = load_run(run_dir, env=source.env, wrappers=source.wrappers, agent=brought)
     given = {name: value for name, value in settings.items() if value is not None}
     config = dataclasses.replace(config, **given)
     num_envs = evaluation.num_envs(config, episodes)

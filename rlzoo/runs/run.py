@@ -95,7 +95,7 @@ class Run:
 
 @entry()
 def train(
-    agent: str | None = None,
+    agent: str | type | None = None,
     env: str | Callable | None = None,
     *,
     steps: int | None = None,
@@ -129,7 +129,7 @@ def train(
     the defaults in the agent's `Config`.
 
     Args:
-        agent: "dqn", "reinforce" or "dyna_q".
+        agent: "dqn", "reinforce", "dyna_q", or your own: "module:Class", or the class.
         env: an id, or a callable that makes a `gymnasium.Env`.
         steps: environment steps, summed over environments.
         seed: of everything random; 0 by default.
@@ -205,7 +205,8 @@ def train(
     path = made_up if run_dir is None else files.run_path(run_dir)
     try:
         with files.lock(path):
-            claim(path, advice("resume", path, resolved.env, resolved.wrappers))
+            made_of = resolved.env, resolved.wrappers, resolved.agent
+            claim(path, advice("resume", path, *made_of))
             return _train(path, resolved, source, quiet, callbacks, loggers)
     finally:  # a run that could not start leaves no folders behind
         files.remove_empty(path, parents=0 if run_dir is not None else 3)
@@ -218,6 +219,7 @@ def resume(
     steps: int | None = None,
     until_return: float | None = None,
     num_envs: int | None = None,
+    agent: str | type | None = None,
     env: str | Callable | None = None,
     torso: keras.Layer | None = None,
     exploration: Exploration | None = None,
@@ -235,6 +237,7 @@ def resume(
             `steps` is given.
         num_envs: another number of environments from now on. What was learned stays; their
             episodes begin anew.
+        agent: needed where the run's agent was yours: "module:Class", or the class.
         env: needed where the run's environment was a callable, or an id that imports a module.
         torso: needed where the run's torso was a Keras layer of yours: the same, anew.
         exploration: needed where the run's strategy was one of yours.
@@ -245,7 +248,8 @@ def resume(
     """
     path = files.run_path(run_dir)
     source = Source.of(env, torso, exploration, wrappers)
-    load_run(path, env=env, wrappers=wrappers)  # says what is wrong before the lock makes a folder
+    # What is wrong is said before the lock makes a folder.
+    load_run(path, env=env, wrappers=wrappers, agent=agent)
     with files.lock(path):
         config = load_run(path, env=env, wrappers=wrappers)
         if steps is not None:

@@ -25,7 +25,6 @@ from rlzoo.config.resolve import resolve
 from rlzoo.config.values import CALLABLE, typed
 from rlzoo.config.wrappers import describe
 from rlzoo.envs import make_envs
-from rlzoo.envs.making import import_named
 from rlzoo.reports import aggregate
 from rlzoo.reports import log as logs
 from rlzoo.reports.loggers import LOGGERS, adapter
@@ -35,6 +34,7 @@ from rlzoo.runs.entry import entry
 from rlzoo.runs.run import further, new_run_dir
 from rlzoo.runs.stop import Interrupted, Stop
 from rlzoo.storage import files
+from rlzoo.tables import import_named
 from rlzoo.text import short
 
 _RLZOO = [sys.executable, "-m", "rlzoo.cli.child"]
@@ -97,10 +97,10 @@ def train_seeds(
         raise ValueError("seed: expected either seeds or the setting seed, received both.")
     configs = {seed: dataclasses.replace(first, seed=seed) for seed in unique}
     _check(first, env, flags.get("wrappers"))
-    options = _options(env, flags.get("wrappers"), callbacks, loggers, quiet)
+    options = _options(first.agent, env, flags.get("wrappers"), callbacks, loggers, quiet)
     path = files.run_path(run_dir) if run_dir is not None else new_run_dir(first, "seeds")
     with files.lock(path):
-        go_on = advice("resume", path, first.env, first.wrappers)
+        go_on = advice("resume", path, first.env, first.wrappers, first.agent)
         claim(path, go_on, files.seed_dirs(path).values())
         _write(path, configs)
         return _train(path, configs, options, quiet)
@@ -112,6 +112,7 @@ def resume_seeds(
     *,
     steps: int | None = None,
     until_return: float | None = None,
+    agent: str | None = None,
     env: str | None = None,
     wrappers: Sequence[Any] | None = None,
     callbacks: Iterable[str] = (),
@@ -124,6 +125,7 @@ def resume_seeds(
         run_dir: the folder that `train_seeds` made.
         steps: a new total of environment steps for each seed.
         until_return: another return that ends each, as for `rlzoo.resume`.
+        agent: needed where the agent is the caller's own: "module:Class".
         env: needed where the environment is an id that imports a module.
         wrappers: needed where one of them is "module:Class": all of them.
         callbacks: as for `train_seeds`.
@@ -134,10 +136,11 @@ def resume_seeds(
     found = files.seed_dirs(path)
     if not found:
         raise ValueError(f"{path} holds no seeds; expected a folder that --seeds has made.")
-    options = _options(env, wrappers, callbacks, loggers, quiet)
+    options = _options(agent or "", env, wrappers, callbacks, loggers, quiet)
     with files.lock(path):
         configs = {
-            seed: load_run(folder, env=env, wrappers=wrappers) for seed, folder in found.items()
+            seed: load_run(folder, env=env, wrappers=wrappers, agent=agent)
+            for seed, folder in found.items()
         }
         if steps is not None:
             done = {seed: logs.read_summary(folder) for seed, folder in found.items()}
@@ -178,6 +181,7 @@ def _check(config: RunConfig, env: str | None, wrappers: Sequence[Any] | None) -
 
 
 def _options(
+    agent: str,
     env: str | None,
     wrappers: Iterable[Any] | None,
     callbacks: Iterable[str],
@@ -185,7 +189,8 @@ def _options(
     quiet: bool,
 ) -> list[str]:
     """Returns what each child is told beside its folder."""
-    options = ["--env", env] if env else []
+    options = ["--agent", agent] if ":" in agent else []
+    options += ["--env", env] if env else []
     for choice in describe(wrappers or ()):
         options += ["--wrapper", json.dumps(choice)]
     for what, names in (("callback", list(callbacks)), ("logger", list(loggers))):
@@ -216,7 +221,7 @@ def _train(
 ) -> dict[str, Any]:
     """Trains the seeds that are not finished, and writes the aggregate of those that are."""
     first = next(iter(configs.values()))
-    made_of = {"env": first.env, "wrappers": first.wrappers}
+    made_of = {"env": first.env, "wrappers": first.wrappers, "agent": first.agent}
 
     def unfinished() -> list[int]:
         return [s for s, c in configs.items() if not _is_finished(path / f"s{s}", c)]

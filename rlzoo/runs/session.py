@@ -183,7 +183,7 @@ class Session:
 
     def _interrupted(self, where: str, **told: str) -> Interrupted:
         config = self.config
-        made_of = {"env": config.env, "wrappers": config.wrappers}
+        made_of = {"env": config.env, "wrappers": config.wrappers, "agent": config.agent}
         return Interrupted(self.run_dir, where, self._stop.signal, **made_of, **told)
 
     def _is_unsaved_long(self) -> bool:

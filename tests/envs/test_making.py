@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 
 from rlzoo.envs import make_env
-from rlzoo.envs.making import Wrapped, env_factory, import_named
+from rlzoo.envs.making import Wrapped, env_factory
 from rlzoo.envs.ports import make_ported_envs
 from rlzoo.envs.slot import time_limit
+from rlzoo.tables import import_named
 from tests.env_doubles import ChainEnv
 
 

@@ -16,9 +16,13 @@ class Parts(gymnasium.Env):
     """Says in `where` which part tells the answer: a picture's bright column, or the larger number.
 
     One of three actions is not valid at each step, and the mask says which.
+
+    Args:
+        tells: which part tells always, 0 the picture, 1 the numbers; None for either.
     """
 
-    def __init__(self):
+    def __init__(self, tells=None):
+        self.tells = tells
         self.observation_space = spaces.Dict(
             camera=spaces.Box(0, 255, (6, 6), np.uint8),
             numbers=spaces.Box(-1, 1, (2,), np.float32),
@@ -33,6 +37,7 @@ class Parts(gymnasium.Env):
 
     def _next(self):
         self.where, self.column, self.larger = self.np_random.integers(2, size=3)
+        self.where = self.where if self.tells is None else self.tells
         self.never = 2 if self.time % 2 else 1 - self._answer()
         camera = np.zeros((6, 6), np.uint8)
         camera[:, 4 * self.column : 4 * self.column + 2] = 255
@@ -66,7 +71,7 @@ class PartsPort:
     """`Parts` in TensorFlow ops."""
 
     def __init__(self, env: gymnasium.Env):
-        pass
+        self.tells = env.unwrapped.tells
 
     def reset(self, seed, num_envs):
         zero = tf.zeros([num_envs], tf.int32)
@@ -76,7 +81,9 @@ class PartsPort:
         return fresh._replace(invalid=old.invalid)
 
     def _draw(self, seed, num_envs):
-        return tf.unstack(rng.integers(seed, [3, num_envs], 2))
+        where, column, larger = tf.unstack(rng.integers(seed, [3, num_envs], 2))
+        where = where if self.tells is None else tf.fill([num_envs], self.tells)
+        return where, column, larger
 
     def observe(self, state):
         bright = tf.range(6)[None] // 2 == 2 * state.column[:, None]  # [N, 6]

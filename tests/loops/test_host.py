@@ -49,7 +49,7 @@ class Recorder:
 
     def act(self, state, obs, first, seed, explore):
         count = obs.shape[0]
-        action = rng.integers(seed, [count], self.spec.num_actions)
+        action = rng.integers(seed, [count], getattr(self.spec.action, "n", 2))
         acts = tf.where(first, 0, state.acts) + 1
         # What act was told comes back in place of a log-probability.
         return action, {"log_prob": tf.cast(acts, tf.float32)}, state._replace(acts=acts)

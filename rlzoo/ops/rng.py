@@ -4,6 +4,8 @@ A seed is an int32 tensor of shape [2] with non-negative entries. Integer draws 
 plain TensorFlow and XLA, float draws do not: every float here is built from 24 integer bits.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 _NON_NEGATIVE = 0x7FFFFFFF
@@ -55,13 +57,26 @@ def categorical(seed: tf.Tensor, log_probs: tf.Tensor) -> tf.Tensor:
     Returns:
         [N] int32.
     """
-    probs = tf.exp(log_probs)  # [N, A]
-    possible = probs > 0.0
+    return weighted(seed, tf.exp(log_probs), tf.shape(log_probs)[0])
+
+
+def weighted(seed: tf.Tensor, weights: tf.Tensor, count: Any) -> tf.Tensor:
+    """Returns `count` indices, each in proportion to the weights of its row; never one of weight 0.
+
+    Args:
+        seed: [2] int32.
+        weights: [count, A] float32, or [1, A] for draws by the same weights; need not sum to 1.
+        count: N.
+
+    Returns:
+        [N] int32.
+    """
+    possible = weights > 0.0
     # XLA adds up in blocks: a sum may be a little less than the one before it, and one that grows
     # where nothing was added. So impossible places take no part, and the total is the largest sum.
-    cumulative = tf.where(possible, tf.cumsum(probs, axis=-1), 0.0)
+    cumulative = tf.where(possible, tf.cumsum(weights, axis=-1), 0.0)
     total = tf.reduce_max(cumulative, axis=-1, keepdims=True)
-    threshold = uniform(seed, tf.shape(total)) * ONE_BELOW * total  # [N, 1]
+    threshold = uniform(seed, [count, 1]) * ONE_BELOW * total  # [N, 1]
     return tf.argmax(cumulative > threshold, axis=-1, output_type=tf.int32)
 
 

@@ -52,14 +52,10 @@ class Priorities:
     def draw(self, batch_size: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns places [B] int32 and the probability [B] with which each is drawn."""
         seeds = rng.split(seed)
-        total = tf.reduce_sum(self.sums)
-        of_block = tf.repeat(tf.math.log(self.sums / total)[None], batch_size, axis=0)
-        block = rng.categorical(seeds[0], of_block)  # [B]
+        block = rng.weighted(seeds[0], self.sums[None], batch_size)  # [B]
         within = tf.gather(tf.reshape(self.values, [-1, self._width]), block)  # [B, W]
-        share = within / tf.reduce_sum(within, axis=-1, keepdims=True)
-        chosen = rng.categorical(seeds[1], tf.math.log(share))
-        place = block * self._width + chosen
-        return place, tf.gather(self.values, place) / total
+        place = block * self._width + rng.weighted(seeds[1], within, batch_size)
+        return place, tf.gather(self.values, place) / tf.reduce_sum(self.sums)
 
     def variables(self) -> dict[str, tf.Variable]:
         """Returns the state to be saved, by name."""

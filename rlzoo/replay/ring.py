@@ -47,7 +47,8 @@ class Replay:
         self.reward = zeros([capacity], "float32")
         self.discount = zeros([capacity], "float32")
         self.successor = zeros([capacity], "int32")  # its row
-        self.number = tf.Variable(-tf.ones([capacity], "int64"), trainable=False)  # -1: no step
+        # Of the step that starts there; -1 - i where none does, i being the next step's.
+        self.number = zeros([capacity], "int64")
         self.row = zeros([capacity], "int32")  # of step i, at i % C
         self.written = zeros([], "int64")  # rows in all
         self.open = zeros([], "int64")  # the newest rows from which no step was taken yet
@@ -79,9 +80,6 @@ class Replay:
         new = tf.stack([starts, ends], axis=1)  # [T, 2, N]: a step's rows in the order of time
         place = places(tf.reshape(new, [-1])) + self.written
         index = tf.cast(place % self.capacity, tf.int32)  # [T * 2 * N]
-        overwritten = tf.where(tf.reshape(new, [-1]), tf.gather(self.number, index), -1)
-        dropped = tf.maximum(self.dropped, tf.reduce_max(overwritten) + 1)
-
         row, end = tf.unstack(tf.reshape(index, new.shape), axis=1)  # of step and successor, [T, N]
         at_hand = (self.written - num_envs + tf.range(num_envs, dtype=tf.int64)) % self.capacity
         row = tf.concat([tf.where(goes_on, tf.cast(at_hand, tf.int32), row[0])[None], row[1:]], 0)
@@ -99,13 +97,21 @@ class Replay:
         put(self.reward, row, chunk.reward, valid)
         put(self.discount, row, chunk.discount, valid)
         put(self.successor, row, successor, valid)
-        numbers = tf.stack([tf.reshape(number, row.shape), -tf.ones(row.shape, tf.int64)], axis=1)
+        so_far = self.added + tf.cumsum(tf.math.count_nonzero(chunk.valid, axis=1))  # [T]
+        ahead = tf.broadcast_to(-1 - so_far[:, None], row.shape)
+        numbers = tf.stack([tf.reshape(number, row.shape), ahead], axis=1)
         put(self.number, tf.stack([row, end], 1), numbers, tf.stack([chunk.valid, ends], 1))
         put(self.row, tf.cast(number % self.capacity, tf.int32), row, valid)
+        written = self.written + tf.math.count_nonzero(new)
+        # Read after it is written, or XLA copies the ring. In a chunk's first row, where some steps
+        # start at rows of the chunk before, numbers may be out of order: so N more are dropped.
+        oldest = tf.gather(self.number, written % self.capacity)
+        oldest = tf.maximum(oldest, -1 - oldest) + num_envs
+        dropped = tf.maximum(self.dropped, tf.where(written > self.capacity, oldest, 0))
         if self.priorities is not None:
-            most = 2 * length * num_envs + num_envs
+            most = min(self.capacity, 2 * (length + 1) * num_envs)
             self.priorities.replace(self.dropped, dropped, number, valid, most)
-        self.written.assign_add(tf.math.count_nonzero(new))
+        self.written.assign(written)
         self.open.assign(num_envs * tf.cast(tf.reduce_all(chunk.valid[-1]), tf.int64))
         self.added.assign_add(tf.math.count_nonzero(valid))
         self.dropped.assign(dropped)
@@ -129,7 +135,8 @@ class Replay:
             return self.dropped + tf.cast(chosen, tf.int64), tf.ones([batch_size])
         place, probability = self.priorities.draw(batch_size, seed)
         weight = (tf.cast(self.size, tf.float32) * probability) ** -importance_exponent
-        return tf.gather(self.number, tf.gather(self.row, place)), weight / tf.reduce_max(weight)
+        number = self.dropped + (tf.cast(place, tf.int64) - self.dropped) % self.capacity
+        return number, weight / tf.reduce_max(weight)
 
     def read(self, number: tf.Tensor, n_step: int = 1, discount: float = 1.0) -> Transitions:
         """Returns steps, each with those that came after it.

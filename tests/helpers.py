@@ -40,7 +40,7 @@ IMAGE = EnvSpec(Box((10, 10, 2), "uint8", 0, 255), Discrete(3), 6)
 # Values that keep an agent small; each agent takes those that its Config knows.
 SMALL = {
     "batch_size": 8,
-    "replay_capacity": 64,
+    "replay_capacity": 128,
     "learning_starts": 4,
     "planning_starts": 4,
     "planning_steps": 2,

@@ -387,6 +387,7 @@ def test_json_after_an_error_prints_nothing(monkeypatch, capfd):
 def test_training_ends_with_the_results_and_what_to_type(monkeypatch, capfd):
     summary = {
         "run_dir": "runs/CartPole-v1/dqn/20260101-000000-s0",
+        "agent": "dqn",
         "env": "CartPole-v1",
         "wrappers": [],
         "mean_return": 500.0,

@@ -35,7 +35,7 @@ def test_replay_of_large_observations_takes_512_mebibytes_by_default():
     params = {"replay_capacity": 50_000, "learning_starts": 1_000, "batch_size": 128}
     assert default_capacity(images(28, 28), params) == 50_000
     spec = images(210, 160, 3)
-    with pytest.warns(UserWarning, match=r"replay_capacity is 2,600 instead of 50,000.*512 MiB"):
+    with pytest.warns(UserWarning, match=r"replay_capacity is 5,300 instead of 50,000.*512 MiB"):
         capacity = default_capacity(spec, params)
     assert 0.9 * 2**29 < Replay.predicted_bytes(spec, capacity) <= 2**29
     huge = images(4_000, 4_000, 3)

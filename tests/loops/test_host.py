@@ -326,12 +326,11 @@ def test_no_false_transition_enters_replay(policy, recording):
     with pytest.warns(RuntimeWarning):
         steps = sum(loop.run_chunk().steps for _ in range(5))
     envs.close()
-    rows = {name: value.numpy() for name, value in agent.replay.variables().items()}
-    assert rows["added"] == steps == (59 if policy == "restart" else 5 * 12 - 5)
-    for k in range(steps):
-        row = [rows[name][k] for name in ("obs", "action", "reward", "next_obs")]
-        assert genuine(*row)
-        assert rows["discount"][k] == (row[3][0] != 6)
+    assert int(agent.replay.size) == steps == (59 if policy == "restart" else 5 * 12 - 5)
+    held = [x.numpy() for x in agent.replay.read(tf.range(steps, dtype=tf.int64))]
+    for obs, action, reward, discount, next_obs in zip(*held, strict=True):
+        assert genuine(obs, action, reward, next_obs)
+        assert discount == (next_obs[0] != 6)
 
 
 # --- long episodes ---

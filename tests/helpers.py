@@ -166,6 +166,21 @@ def arrays(variables: dict) -> dict[str, np.ndarray]:
     return {name: np.array(variable.numpy()) for name, variable in variables.items()}
 
 
+def held_steps(arrays: dict[str, np.ndarray]) -> dict[int, tuple]:
+    """Returns the steps that a checkpoint's replay holds, by number.
+
+    Each is observation, action, reward, discount, next observation.
+    """
+    rows = {name.removeprefix("replay/"): x for name, x in arrays.items() if "replay/" in name}
+    found = {}
+    for number in range(rows["dropped"], rows["added"]):
+        row = rows["row"][number % len(rows["row"])]
+        assert rows["number"][row] == number
+        told = [rows[name][row] for name in ("obs", "action", "reward", "discount")]
+        found[number] = (*told, rows["obs"][rows["successor"][row]])
+    return found
+
+
 def assign(variables: dict, values: dict[str, np.ndarray]) -> None:
     for name, variable in variables.items():
         variable.assign(values[name])

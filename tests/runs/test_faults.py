@@ -22,6 +22,7 @@ from rlzoo.envs.ports.cartpole import CartPole
 from rlzoo.runs.stop import Stop
 from rlzoo.storage import checkpoint
 from tests.env_doubles import ChainEnv, CountingEnv, FaultyEnv
+from tests.helpers import held_steps
 from tests.loops.test_host import episode_seed, genuine
 from tests.runs.killed_runs import final_arrays
 from tests.runs.test_resume import check_same
@@ -81,10 +82,10 @@ def test_a_bad_number_stops_the_run_and_goes_nowhere(tmp_path):
     meta = checkpoint.load(tmp_path / "checkpoints")[1]
     step = meta["loop"]["step"]
     # Episode 5 of environment 1 starts at step 60 and fails at 67: chunks are of 8 steps.
-    assert step == 64 and arrays["replay/added"] == 64
-    for k in range(step):
-        row = [arrays[f"replay/{name}"][k] for name in ("obs", "action", "reward", "next_obs")]
-        assert genuine(*row)
+    steps = held_steps(arrays)
+    assert step == 64 and list(steps) == list(range(64))
+    for obs, action, reward, _, next_obs in steps.values():
+        assert genuine(obs, action, reward, next_obs)
 
     # With the fault repaired, the run goes on as if there had been none.
     healthy = partial(FaultyEnv, kind="none", length=6)

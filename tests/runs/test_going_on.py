@@ -16,6 +16,7 @@ import rlzoo
 from rlzoo.cli import main
 from rlzoo.runs import session
 from rlzoo.storage import checkpoint, manifest
+from tests.helpers import held_steps
 from tests.runs.killed_runs import final_arrays
 from tests.runs.test_resume import check_same, metrics
 
@@ -269,8 +270,10 @@ def test_it_goes_on_with_another_number_of_environments(whole, loop, tmp_path, c
     after, meta, _ = checkpoint.load(run_dir / "checkpoints")
     before = final_arrays(whole.dir)
     assert after["replay/added"] == meta["loop"]["step"] >= 220
-    # The 100 rows of the ring: 160 to 199 and then 100 to 159 were there, up to 220 are new.
-    np.testing.assert_array_equal(after["replay/obs"][20:60], before["replay/obs"][20:60])
+    old, new = held_steps(before), held_steps(after)  # of a ring of 100 observations
+    assert len(old.keys() & new.keys()) > 20 and max(new) >= 219
+    for number in old.keys() & new.keys():
+        assert all(map(np.array_equal, old[number], new[number]))
     if loop == "host":  # other episodes than those that were played
         assert min(meta["loop"]["envs"]["episode"]) > 160 // 12
     again = rlzoo.resume(run_dir, env=env, num_envs=1, steps=260, quiet=True)
@@ -294,7 +297,7 @@ class Endless(gymnasium.Env):
 
 @pytest.mark.filterwarnings("ignore:.*no time limit")
 def test_a_long_replay_is_told_of_and_can_be_left(tmp_path, capsys):
-    train(tmp_path / "run", Endless, steps=1_200, eval_every=0, checkpoint_every=0, train_every=60)
+    train(tmp_path / "run", Endless, steps=1_200, eval_every=0, checkpoint_every=0, train_every=40)
     path = checkpoint.checkpoints(tmp_path / "run" / "checkpoints")[0]
     arrays = checkpoint.load(path.parent)[0]
     assert arrays["loop/actions"].shape == (1_200,) and arrays["loop/actions"].dtype == np.uint16

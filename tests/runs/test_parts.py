@@ -85,7 +85,7 @@ def test_a_run_on_parts_is_resumed_evaluated_and_loaded(loop, tmp_path):
     expected = final_arrays(whole.dir)
     found = final_arrays(part.dir)
     assert found.keys() == expected.keys()
-    assert "replay/obs/camera" in expected and f"replay/next_obs/{MASK}" in expected
+    assert "replay/obs/camera" in expected and f"replay/obs/{MASK}" in expected
     for name, array in found.items():
         assert array.tobytes() == expected[name].tobytes(), name
     assert rlzoo.evaluate(whole.dir, episodes=2) == rlzoo.evaluate(whole.dir, episodes=2)

@@ -23,6 +23,7 @@ import rlzoo
 from rlzoo.exploration import Exploration, Greedy, Softmax
 from rlzoo.storage import checkpoint
 from tests.env_doubles import ChainEnv
+from tests.helpers import held_steps
 from tests.runs.killed_runs import final_arrays
 
 ROOT = Path(__file__).parents[2]
@@ -327,7 +328,11 @@ def test_the_strategy_is_swapped_midway(run, tmp_path):
     # The learner went on: its replay holds both halves.
     before, after = final_arrays(run.dir), final_arrays(copy)
     assert before["replay/added"] == 600 and after["replay/added"] == 800
-    assert np.array_equal(before["replay/obs"][200:], after["replay/obs"][200:])  # a ring of 300
+    old, new = held_steps(before), held_steps(after)
+    both = old.keys() & new.keys()  # of a ring of 300
+    assert len(both) > 50 and max(new) == 799
+    for number in both:
+        assert all(map(np.array_equal, old[number], new[number]))
     again = rlzoo.resume(copy, steps=820, quiet=True)  # a strategy of ours needs no naming
     assert isinstance(again.agent.exploration, Softmax)
 

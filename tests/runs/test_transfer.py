@@ -160,10 +160,9 @@ def check_weights(layer, arrays) -> None:
 def test_every_agent_starts_from_a_runs_weights(agent, dense):
     expected = dense.torso.get_weights()
     made = built(agent, torso_from=dense.dir)
-    others = ("target_network", "value_network")
     inner = getattr(made, "dqn", made)  # deep Dyna-Q has one
-    found = [made.network, *(getattr(inner, name) for name in others if hasattr(inner, name))]
-    assert len(found) == 2
+    other = made.value_network if agent == "reinforce" else inner.target.network
+    found = [made.network, other]
     for network in found:
         check_weights(torso_of(network), expected)
     own = built(agent, overrides={"torso.sizes": [8, 8]})
@@ -185,11 +184,11 @@ def test_a_conv_torso_before_a_memory(digits_run):
         )
         for agent in ("reinforce", "dqn")
     )  # fmt: skip
-    for network in (made.network, made.value_network, other.network, other.target_network):
+    for network in (made.network, made.value_network, other.network, other.target.network):
         torso = torso_of(network)
         assert networks.is_recurrent(torso) and torso.cell.units == 5
         check_weights(torso.encoder, digits_run.torso.get_weights())
-        if network is not other.target_network:  # no gradient goes there anyway
+        if network is not other.target.network:  # no gradient goes there anyway
             assert not torso.encoder.trainable_weights and torso.cell.trainable_weights
 
 

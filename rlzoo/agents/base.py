@@ -52,6 +52,17 @@ class Agent(Protocol):
     and take every number that changes as a tensor. Learned values live in Keras variables and
     replay; whatever else changes lives in the state, a NamedTuple of tensors with a field `step`
     ([] int64, environment steps learned from).
+
+    Args, of the constructor:
+        spec: of the environment.
+        config: hyperparameters, a `Config`.
+        strategy: how to explore, from the scores that `act` has.
+        torso: a Keras layer from observations to features or an RNN cell, which the agent copies;
+            None for one that keeps a table.
+        seed: of the initial weights.
+
+    Raises:
+        ValueError: this agent cannot learn in such environments, or with such a torso.
     """
 
     # Frozen dataclass with every hyperparameter and its default; among them what a run takes where

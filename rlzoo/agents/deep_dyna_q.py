@@ -82,15 +82,7 @@ class DeepDynaQState(NamedTuple):
 
 
 class DeepDynaQ:
-    """The agent: a DQN and a model network.
-
-    Args:
-        spec: of the environment, with Box observations.
-        config: hyperparameters.
-        strategy: how to explore.
-        torso: any Keras layer from observations to features, not a recurrent one.
-        seed: of the initial weights.
-    """
+    """The agent: a DQN and a model network."""
 
     Config = DeepDynaQConfig
     acts_by_scores = True

@@ -93,12 +93,7 @@ class DQNState(NamedTuple):
 def dqn_loss(network, target_network, batch, config: DQNConfig, weight: Any = 1.0):
     """Returns the loss, the TD error of each row and the mean value of what was done.
 
-    Args:
-        network: learns.
-        target_network: bootstraps.
-        batch: Transitions [B], or Sequences [T, B].
-        config: hyperparameters.
-        weight: of each row, or one number.
+    `batch` is Transitions [B], or Sequences [T, B]; `weight` is how much each row counts.
     """
     q, next_q, selector, penalty = evaluate(network, target_network, batch, config.double_q)
     q = losses.select(q, batch.action)
@@ -127,15 +122,7 @@ def evaluate(network, target_network, batch, double_q: bool):
 
 
 class DQN:
-    """The agent: replay, network, target network and optimiser.
-
-    Args:
-        spec: of the environment.
-        config: hyperparameters.
-        strategy: how to explore.
-        torso: any Keras layer from observations to features, or RNN cell.
-        seed: of the initial weights.
-    """
+    """The agent: replay, network, target network and optimiser."""
 
     Config = DQNConfig
     acts_by_scores = True
@@ -186,15 +173,19 @@ class DQN:
     def update(self, state: DQNState, chunk: Chunk, seed):
         """Stores the chunk, then takes `updates_per_chunk` gradient steps on replay."""
         shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
-        self.replay.add(chunk, *state.start)
+        replay, config = self.replay, self.config
+        replay.add(chunk, *state.start)
         shown |= self.trainer.follow(state.step)
-        ready = self.replay.added >= self.config.learning_starts
-        count = tf.where(ready, self.config.updates_per_chunk, 0)
-        importance = as_schedule(self.config.importance_exponent)(state.step)
+        count = tf.where(replay.added >= config.learning_starts, config.updates_per_chunk, 0)
+        importance = as_schedule(config.importance_exponent)(state.step)
 
         def step(i):
+            number, weight = replay.draw(config.batch_size, rng.fold_in(seed, i), importance)
+            batch = replay.read(number, config.n_step, config.discount)
             updates = state.updates + tf.cast(i, tf.int64)
-            return self._learn(rng.fold_in(seed, i), updates, importance)
+            metrics, error = self.gradient_step(batch, updates, weight)
+            replay.prioritize(number, error)
+            return metrics
 
         learned = networks.repeat(count, step, LEARNED)
         state = state._replace(
@@ -205,26 +196,13 @@ class DQN:
         )
         return state, {**shown, **learned, "updates": tf.cast(count, tf.float32)}
 
-    def _learn(self, seed, updates, importance) -> dict[str, tf.Tensor]:
-        config, replay = self.config, self.replay
-        if isinstance(replay, SequenceReplay):
-            return self.gradient_step(replay.sample(config.batch_size, seed), updates)[0]
-        number, weight = replay.draw(config.batch_size, seed, importance)
-        batch = replay.read(number, config.n_step, config.discount)
-        metrics, error = self.gradient_step(batch, updates, weight)
-        replay.prioritize(number, error)
-        return metrics
-
     def gradient_step(self, batch: Transitions | Sequences, updates, weight: Any = 1.0):
-        """Learns from a batch, for `update` or a replay of another's.
+        """Learns from a batch, for `update` or another agent; returns metrics and TD errors.
 
         Args:
             batch: steps from any replay; sequences of them if the torso is recurrent.
             updates: [] int64, gradient steps before this one, for the target's period.
             weight: [B], how much each row counts.
-
-        Returns:
-            Metrics, and the TD error of each row.
         """
         with tf.GradientTape() as tape:
             loss, error, q = dqn_loss(self.network, self.target.network, batch, self.config, weight)

@@ -99,15 +99,7 @@ def normalized(advantage, returns, valid):
 
 
 class REINFORCE:
-    """The agent: a policy network, optionally a value network, and their optimisers.
-
-    Args:
-        spec: of the environment, which must have a time limit.
-        config: hyperparameters.
-        strategy: how to explore; scores are the policy's logits.
-        torso: any Keras layer from observations to features, or RNN cell.
-        seed: of the initial weights.
-    """
+    """The agent: a policy network, optionally a value network, and their optimisers."""
 
     Config = REINFORCEConfig
     acts_by_scores = True

@@ -23,6 +23,7 @@ import tensorflow as tf
 from rlzoo import exploration, networks
 from rlzoo.agents.base import COUNT, FRACTION, check_ranges
 from rlzoo.ops import rng
+from rlzoo.ops.tabular import learn_masks, q_backup, write
 from rlzoo.spaces import EnvSpec, mask_of, num_inputs, unmasked
 from rlzoo.types import Chunk
 
@@ -59,32 +60,6 @@ class Model(NamedTuple):
     valid: Any  # [S, A] bool, by the masks seen; all where there are none
 
 
-def q_backup(q, valid, pair, reward, discount, next_obs, learning_rate):
-    """Moves q[pair] towards reward + discount * max q[next_obs] (Watkins 1989).
-
-    Args:
-        q: [S * A] float32.
-        valid: [S, A] bool, the actions that there are to choose from.
-        pair: [] int32, obs * A + action.
-        reward: [] float32.
-        discount: [] float32, gamma, or 0 where the step terminated.
-        next_obs: [] int32.
-        learning_rate: alpha.
-
-    Returns:
-        The new value [] of q[pair] and the TD error [].
-    """
-    old, next_q = tf.gather(q, pair), tf.gather(tf.reshape(q, valid.shape), next_obs)
-    next_q = tf.where(tf.gather(valid, next_obs), next_q, -float("inf"))
-    error = reward + discount * tf.reduce_max(next_q) - old
-    return old + learning_rate * error, error
-
-
-def write(q, pair, value):
-    """Returns the table [S * A] in which q[pair] is `value`."""
-    return tf.tensor_scatter_nd_update(q, [[pair]], [value])
-
-
 def remember(model: Model, pair, reward, discount, next_obs, valid) -> Model:
     """Returns the model in which this transition, if valid, is the answer for its pair."""
     is_new = valid & ~tf.gather(model.known, pair)
@@ -106,30 +81,8 @@ def remember(model: Model, pair, reward, discount, next_obs, valid) -> Model:
     )
 
 
-def learn_masks(valid, obs, mask, seen):
-    """Returns the table [S, A] of valid actions after the masks of some observations.
-
-    Args:
-        valid: [S, A] bool.
-        obs: [B] int32.
-        mask: [B, A] bool; where it allows nothing, as it may at an episode's end, all is valid.
-        seen: [B] bool, the rows that count.
-    """
-    mask |= ~tf.reduce_any(mask, axis=-1, keepdims=True)
-    rows = tf.where(seen[:, None], mask, tf.gather(valid, obs))
-    return tf.tensor_scatter_nd_update(valid, obs[:, None], rows)
-
-
 class TabularDynaQ:
-    """The agent: a table of Q-values and a table of remembered transitions.
-
-    Args:
-        spec: of the environment, with Discrete observations.
-        config: hyperparameters.
-        strategy: how to explore.
-        torso: must be None: the table is the network.
-        seed: not used, the table starts at zero.
-    """
+    """The agent: a table of Q-values and a table of remembered transitions."""
 
     Config = TabularDynaQConfig
     whole_episodes = False

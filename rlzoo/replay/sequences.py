@@ -89,13 +89,29 @@ class SequenceReplay:
             write(ring, index, values, valid)
         self.written.assign_add(tf.math.count_nonzero(valid))
 
-    def sample(self, batch_size: int, seed: tf.Tensor) -> Sequences:
-        """Returns as many sequences as `batch_size` steps hold, at least one, drawn uniformly."""
+    def draw(
+        self, batch_size: int, seed: tf.Tensor, importance_exponent: tf.Tensor | float = 1.0
+    ) -> tuple[tf.Tensor, float]:
+        """Returns numbers of as many sequences as `batch_size` steps hold, at least of one.
+
+        They are drawn evenly, with replacement, so there is nothing for weights to make up for:
+        these are 1, and `importance_exponent` is not needed.
+        """
         count = max(1, batch_size // self.length)
-        index = rng.integers(seed, [count], tf.minimum(self.written, self.capacity))
-        batch = tf.nest.map_structure(lambda row: tf.gather(row, index), self.rows)
+        return rng.integers(seed, [count], tf.minimum(self.written, self.capacity)), 1.0
+
+    def read(self, number: tf.Tensor, n_step: int = 1, discount: float = 1.0) -> Sequences:
+        """Returns sequences by their numbers. `n_step` must be 1: `check_sequences`."""
+        batch = tf.nest.map_structure(lambda row: tf.gather(row, number), self.rows)
         steps = {k: map_leaves(_swap, x) for k, x in batch._asdict().items() if k != "state"}
         return Sequences(**steps, state=batch.state)
+
+    def prioritize(self, number: tf.Tensor, error: tf.Tensor) -> None:
+        """Does nothing: all sequences are as likely."""
+
+    def sample(self, batch_size: int, seed: tf.Tensor) -> Sequences:
+        """Returns sequences as `draw` draws them."""
+        return self.read(self.draw(batch_size, seed)[0])
 
     def variables(self) -> dict[str, tf.Variable]:
         """Returns the state to be saved, by name."""

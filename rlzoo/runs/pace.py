@@ -1,4 +1,4 @@
-"""When a run does what, where it ends, and the means of what its chunks told between two rows."""
+"""The pace of a run: when it does what, where it ends, and what it shows on the way."""
 
 import math
 from typing import Any
@@ -82,3 +82,23 @@ class Means:
         }
         self.__init__()
         return means
+
+
+def shown(metrics: dict[str, float]) -> dict[str, float | None]:
+    """Returns what of a chunk's metrics is shown on the screen: the loss, and each rate."""
+    rates = {
+        tag.removeprefix("exploration/"): value
+        for tag, value in metrics.items()
+        if tag.startswith("exploration/")
+        and tag not in ("exploration/entropy", "exploration/greedy_fraction")
+    }
+    losses = [value for tag, value in metrics.items() if tag.startswith("loss/")]
+    loss = losses[-1] if losses and metrics["updates"] else None
+    return {"loss": loss, **rates}
+
+
+def named(config: RunConfig) -> str:
+    """Returns the agent, and its torso where it is another than dense layers."""
+    parts = [config.torso.get("name", "dense"), config.torso.get("variant")]
+    torso = " ".join(str(part).rpartition(".")[2] for part in parts if part)
+    return config.agent if torso == "dense" else f"{config.agent} ({torso} torso)"

@@ -34,7 +34,7 @@ from rlzoo.runs.build import (
 )
 from rlzoo.runs.callbacks import Callbacks
 from rlzoo.runs.evaluations import Evaluations, acting_variables, evaluation_envs
-from rlzoo.runs.pace import Every, Means, end_of_run
+from rlzoo.runs.pace import Every, Means, end_of_run, named, shown
 from rlzoo.runs.stop import Interrupted, Stop
 from rlzoo.storage import checkpoint
 
@@ -112,7 +112,7 @@ class Session:
             stop.message = self.log.message
             size = sum(map(variable_bytes, self.agent.variables().values())) / 2**20
             self.log.message(
-                f"Compiling {_named(config)} for {config.env}, {config.loop} loop; its weights and "
+                f"Compiling {named(config)} for {config.env}, {config.loop} loop; its weights and "
                 f"replay take {size:,.1f} MiB ..."
             )
             if note:
@@ -154,7 +154,7 @@ class Session:
             self._means.add(report)
             for episodes in report.episodes:
                 self.log.episode(self.step, *episodes)
-            self.log.progress(self.step, partial(self._shown, report.metrics))
+            self.log.progress(self.step, partial(shown, report.metrics))
             if rows.due(self.step):
                 self.log.scalars(self.step, self._means.take())
             if self.callbacks and report.chunks:  # else the report is yet to come
@@ -352,17 +352,6 @@ class Session:
 
         return on_step
 
-    def _shown(self, metrics: dict[str, float]) -> dict[str, float | None]:
-        rates = {
-            tag.removeprefix("exploration/"): value
-            for tag, value in metrics.items()
-            if tag.startswith("exploration/")
-            and tag not in ("exploration/entropy", "exploration/greedy_fraction")
-        }
-        losses = [value for tag, value in metrics.items() if tag.startswith("loss/")]
-        loss = losses[-1] if losses and metrics["updates"] else None
-        return {"loss": loss, **rates}
-
     def _finish(self) -> dict[str, Any]:
         """Evaluates the last and the best agent on fresh seeds; writes summary and curve."""
         self.seconds += time.perf_counter() - self._started
@@ -404,10 +393,3 @@ class Session:
 
 class _BrokenOff(Exception):
     """A signal has ended an evaluation; the run is saved when all is as it was before."""
-
-
-def _named(config: RunConfig) -> str:
-    """Returns the agent, and its torso where it is another than dense layers."""
-    parts = [config.torso.get("name", "dense"), config.torso.get("variant")]
-    torso = " ".join(str(part).rpartition(".")[2] for part in parts if part)
-    return config.agent if torso == "dense" else f"{config.agent} ({torso} torso)"

@@ -7,10 +7,11 @@ import tensorflow as tf
 
 from rlzoo import networks
 from rlzoo.agents import TabularDynaQ
-from rlzoo.agents.tabular_dyna_q import TabularDynaQConfig, q_backup, write
+from rlzoo.agents.tabular_dyna_q import TabularDynaQConfig
 from rlzoo.exploration import EpsilonGreedy
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
+from rlzoo.ops.tabular import q_backup, write
 from tests.helpers import (
     DISCRETE,
     arrays,

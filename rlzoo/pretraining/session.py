@@ -18,7 +18,7 @@ from rlzoo.runs import meta as metas
 from rlzoo.runs.build import assign, stream, template_of
 from rlzoo.runs.stop import Interrupted, Stop
 from rlzoo.spaces import plain
-from rlzoo.storage import checkpoint
+from rlzoo.storage import checkpoint, manifest
 from rlzoo.tasks import Problem
 
 _SAVING = 0.02  # of the time at most goes into saving, but for the first and the last epoch
@@ -132,7 +132,7 @@ class Session:
             "seconds": round(self.seconds, 3),
             "validation_error": self.best[0],
             **{f"test_{name}": value for name, value in figures.items()},
-            "versions": checkpoint.versions(),
+            "versions": manifest.versions(),
         }
         if self.problem.classes:
             self._draw(outputs)

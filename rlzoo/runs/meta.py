@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rlzoo.config.values import fill
 from rlzoo.spaces import Space, read_space
-from rlzoo.storage import checkpoint
+from rlzoo.storage import manifest
 from rlzoo.text import short
 
 _MOST = 10**15  # steps, epochs, rows: more than any run will have
@@ -134,7 +134,7 @@ def checked_classes(names: Any) -> list[str]:
 
 def warn_of_other_versions(written: Mapping[str, str]) -> None:
     """Says in one line which packages are not those that a checkpoint was written with."""
-    here = checkpoint.versions()
+    here = manifest.versions()
     differing = [
         f"{name} {written.get(name, 'unknown')} then, {here.get(name, 'none')} now"
         for name in sorted({*here, *written})

@@ -36,7 +36,7 @@ from rlzoo.runs.callbacks import Callbacks
 from rlzoo.runs.evaluations import Evaluations, acting_variables, evaluation_envs
 from rlzoo.runs.pace import Every, Means, end_of_run, named, shown
 from rlzoo.runs.stop import Interrupted, Stop
-from rlzoo.storage import checkpoint
+from rlzoo.storage import checkpoint, manifest
 
 _RESULTS = {  # in the HParams tab: names, and where they are in the summary
     "final/best_return": "mean_return",
@@ -370,7 +370,7 @@ class Session:
             "seconds": round(self.seconds, 3),
             "steps_per_second": round(self.step / self.seconds, 1),
             **outcome,
-            "versions": checkpoint.versions(),
+            "versions": manifest.versions(),
         }
         known = {name: summary[key] for name, key in _RESULTS.items()}
         results = {name: value for name, value in known.items() if value is not None}

@@ -39,10 +39,9 @@ from rlzoo.storage.manifest import (
     manifest_of,
     parse,
     refuse,
-    versions,
 )
 
-__all__ = ["checkpoints", "describe_mismatch", "load", "lock", "save", "step_of", "versions"]
+__all__ = ["checkpoints", "describe_mismatch", "load", "lock", "save", "step_of"]
 
 Template = Mapping[str, tuple[Sequence[int], Any]]  # name -> (shape, dtype)
 

@@ -72,6 +72,9 @@ EXPLORATIONS = Table(
         "epsilon_greedy": "rlzoo.exploration:EpsilonGreedy",
         "softmax": "rlzoo.exploration:Softmax",
         "epsilon_softmax": "rlzoo.exploration:EpsilonSoftmax",
+        "epsilon_z": "rlzoo.exploration:EpsilonZ",
+        "ucb": "rlzoo.exploration:UCB",
+        "ornstein_uhlenbeck": "rlzoo.exploration:OrnsteinUhlenbeck",
     }
 )
 

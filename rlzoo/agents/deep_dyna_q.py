@@ -117,14 +117,16 @@ class DeepDynaQ:
     def init(self, num_envs: int) -> DeepDynaQState:
         """Returns the state before the first step."""
         zero = tf.zeros([], tf.int64)
-        return DeepDynaQState(zero, zero, self.exploration.init(num_envs, self.spec.num_actions))
+        return DeepDynaQState(zero, zero, self.exploration.init(num_envs, self.spec))
 
     def act(self, state: DeepDynaQState, obs, first, seed, explore: bool):
         """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
         q = self.network(obs, training=False)  # [N, A]
-        action, extras = exploration.choose(strategy, q, state.exploration, state.step, seed)
-        return action, extras, state
+        action, extras, explored = exploration.choose(
+            strategy, q, obs, state.exploration, first, state.step, seed
+        )
+        return action, extras, state._replace(exploration=explored)
 
     def update(self, state: DeepDynaQState, chunk: Chunk, seed):
         """Stores the chunk; then a real gradient step, model steps, simulated gradient steps."""
@@ -155,7 +157,7 @@ class DeepDynaQ:
         state = DeepDynaQState(
             state.step + tf.math.count_nonzero(chunk.valid),
             state.updates + tf.cast(count, tf.int64),
-            self.exploration.update(state.exploration, chunk),
+            self.exploration.observe(state.exploration, chunk),
         )
         return state, {**shown, **learned, **modelled, "updates": tf.cast(count, tf.float32)}
 

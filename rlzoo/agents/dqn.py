@@ -160,15 +160,17 @@ class DQN:
         """Returns the state before the first step."""
         zero = tf.zeros([], tf.int64)
         recurrent = networks.initial_state(self.network, num_envs)
-        explored = self.exploration.init(num_envs, self.spec.num_actions)
+        explored = self.exploration.init(num_envs, self.spec)
         return DQNState(zero, zero, recurrent, recurrent, explored)
 
     def act(self, state: DQNState, obs, first, seed, explore: bool):
         """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
         q, recurrent = networks.apply(self.network, obs, state.recurrent, first)  # [N, A]
-        action, extras = exploration.choose(strategy, q, state.exploration, state.step, seed)
-        return action, extras, state._replace(recurrent=recurrent)
+        action, extras, explored = exploration.choose(
+            strategy, q, obs, state.exploration, first, state.step, seed
+        )
+        return action, extras, state._replace(recurrent=recurrent, exploration=explored)
 
     def update(self, state: DQNState, chunk: Chunk, seed):
         """Stores the chunk, then takes `updates_per_chunk` gradient steps on replay."""
@@ -192,7 +194,7 @@ class DQN:
             step=state.step + tf.math.count_nonzero(chunk.valid),
             updates=state.updates + tf.cast(count, tf.int64),
             start=state.recurrent,
-            exploration=self.exploration.update(state.exploration, chunk),
+            exploration=self.exploration.observe(state.exploration, chunk),
         )
         return state, {**shown, **learned, "updates": tf.cast(count, tf.float32)}
 

@@ -138,15 +138,17 @@ class REINFORCE:
         """Returns the state before the first step."""
         zero = tf.zeros([], tf.int64)
         recurrent = networks.initial_state(self.network, num_envs)
-        explored = self.exploration.init(num_envs, self.spec.num_actions)
+        explored = self.exploration.init(num_envs, self.spec)
         return REINFORCEState(zero, zero, recurrent, explored)
 
     def act(self, state: REINFORCEState, obs, first, seed, explore: bool):
         """Chooses actions [N] by the exploration strategy on the logits, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
         logits, recurrent = networks.apply(self.network, obs, state.recurrent, first)  # [N, A]
-        action, extras = exploration.choose(strategy, logits, state.exploration, state.step, seed)
-        return action, extras, state._replace(recurrent=recurrent)
+        action, extras, explored = exploration.choose(
+            strategy, logits, obs, state.exploration, first, state.step, seed
+        )
+        return action, extras, state._replace(recurrent=recurrent, exploration=explored)
 
     def update(self, state: REINFORCEState, chunk: Chunk, seed):
         """Takes one gradient step on N whole episodes."""
@@ -173,7 +175,7 @@ class REINFORCE:
         state = state._replace(
             step=state.step + tf.math.count_nonzero(chunk.valid),
             updates=state.updates + 1,
-            exploration=self.exploration.update(state.exploration, chunk),
+            exploration=self.exploration.observe(state.exploration, chunk),
         )
         return state, {**shown, **learned, "updates": tf.constant(1.0)}
 

@@ -130,15 +130,17 @@ class TabularDynaQ:
 
     def init(self, num_envs: int) -> TabularDynaQState:
         """Returns the state before the first step."""
-        explored = self.exploration.init(num_envs, self.spec.num_actions)
+        explored = self.exploration.init(num_envs, self.spec)
         return TabularDynaQState(tf.zeros([], tf.int64), explored)
 
     def act(self, state: TabularDynaQState, obs, first, seed, explore: bool):
         """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
         q = self.network(obs)  # [N, A]
-        action, extras = exploration.choose(strategy, q, state.exploration, state.step, seed)
-        return action, extras, state
+        action, extras, explored = exploration.choose(
+            strategy, q, obs, state.exploration, first, state.step, seed
+        )
+        return action, extras, state._replace(exploration=explored)
 
     def update(self, state: TabularDynaQState, chunk: Chunk, seed):
         """Learns from each step of the chunk, then plans `planning_steps` times."""
@@ -188,7 +190,7 @@ class TabularDynaQ:
         for variable, value in zip(self.model, model, strict=True):
             variable.assign(value)
         num_valid = tf.math.count_nonzero(chunk.valid)
-        explored = self.exploration.update(state.exploration, chunk)
+        explored = self.exploration.observe(state.exploration, chunk)
         state = TabularDynaQState(state.step + num_valid, explored)
         return state, {
             **shown,

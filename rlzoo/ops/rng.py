@@ -4,6 +4,7 @@ A seed is an int32 tensor of shape [2] with non-negative entries. Integer draws 
 plain TensorFlow and XLA, float draws do not: every float here is built from 24 integer bits.
 """
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -34,6 +35,13 @@ def split(seed: tf.Tensor, num: int = 2) -> list[tf.Tensor]:
 def uniform(seed: tf.Tensor, shape) -> tf.Tensor:
     """Returns float32 draws from [0, 1), multiples of 2**-24."""
     return tf.cast(_bits(seed, shape) & 0xFFFFFF, tf.float32) * 2.0**-24
+
+
+def normal(seed: tf.Tensor, shape) -> tf.Tensor:
+    """Returns float32 draws from the standard normal distribution (Box & Muller 1958)."""
+    one, other = split(seed)
+    radius = tf.sqrt(-2.0 * tf.math.log1p(-uniform(one, shape)))
+    return radius * tf.cos(2.0 * math.pi * uniform(other, shape))
 
 
 def integers(seed: tf.Tensor, shape, limit) -> tf.Tensor:

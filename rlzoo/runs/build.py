@@ -17,7 +17,7 @@ from rlzoo.config.record import RunConfig, Transfer
 from rlzoo.config.values import CALLABLE, fill
 from rlzoo.config.wrappers import wrapped
 from rlzoo.envs.making import EnvSource
-from rlzoo.exploration import Exploration, check_log_probs
+from rlzoo.exploration import Exploration, check_strategy
 from rlzoo.reports import log as logs
 from rlzoo.runs import meta as metas
 from rlzoo.runs.transfer import put_to_work
@@ -97,8 +97,8 @@ def build_agent(config: RunConfig, spec: EnvSpec, source: Source, *, fresh: bool
     if strategy is None:
         _check_named(config.exploration, "exploration")
         strategy = make_exploration(config.exploration)
-    else:
-        check_log_probs(strategy, spec.num_actions)
+    if strategy is not None:
+        check_strategy(strategy, spec)
     hyperparameters = cls.Config(**fill(cls.Config, config.agent_params))
     # For layers without seeds; here, so that it does not matter where the torso came from.
     keras.utils.set_random_seed(config.seed % 2**32)

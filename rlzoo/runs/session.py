@@ -18,7 +18,7 @@ from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
 from rlzoo.envs.making import RAISED
 from rlzoo.envs.ports import PortedEnvs, make_ported_envs
-from rlzoo.exploration import Exploration, check_log_probs
+from rlzoo.exploration import Exploration, check_strategy
 from rlzoo.loops.graph import GraphLoop
 from rlzoo.loops.host import HostLoop
 from rlzoo.reports import curves, hparams
@@ -217,7 +217,7 @@ class Session:
 
     def follow(self, exploration: Exploration) -> None:
         """Explores by another strategy from now on."""
-        check_log_probs(exploration, self.agent.spec.num_actions)
+        check_strategy(exploration, self.agent.spec)
         self.agent.exploration = exploration
         self.config = dataclasses.replace(self.config, exploration=describe(exploration))
         self._save()  # the checkpoint before holds the state of another strategy

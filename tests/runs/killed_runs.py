@@ -112,7 +112,7 @@ def counting():
     class Counting(Exploration):
         rate: float = 0.5
 
-        def init(self, num_envs, num_actions):
+        def init(self, num_envs, spec):
             return (tf.zeros([num_envs]),)
 
         def log_probs(self, scores, state, step):
@@ -120,7 +120,7 @@ def counting():
             warmth = tf.broadcast_to(warmth[:, None], tf.shape(scores))
             return tf.nn.log_softmax(scores / warmth)
 
-        def update(self, state, chunk):
+        def observe(self, state, chunk):
             valid = tf.cast(chunk.valid, tf.float32)  # [T, N]
             return (state[0] + tf.reduce_sum(valid, axis=0) / 16.0,)
 

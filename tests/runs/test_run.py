@@ -346,13 +346,13 @@ class Stubborn(Exploration):
 
     push: float = 1.0
 
-    def init(self, num_envs, num_actions):
-        return (tf.zeros([num_actions]),)
+    def init(self, num_envs, spec):
+        return (tf.zeros([spec.num_actions]),)
 
     def log_probs(self, scores, state, step):
         return tf.nn.log_softmax(scores - self.push * state[0])
 
-    def update(self, state, chunk):
+    def observe(self, state, chunk):
         done = tf.one_hot(chunk.action, state[0].shape[0])  # [T, N, A]
         return (state[0] + 0.01 * tf.reduce_sum(done, axis=[0, 1]),)
 

@@ -97,15 +97,17 @@ class TFAgentBridge:
     def init(self, num_envs: int) -> TFAgentState:
         """Returns the state before the first step."""
         zero, strategy = tf.zeros([], tf.int64), self.exploration
-        explored = () if strategy is None else strategy.init(num_envs, self.spec.num_actions)
+        explored = () if strategy is None else strategy.init(num_envs, self.spec)
         return TFAgentState(zero, zero, explored)
 
     def act(self, state: TFAgentState, obs, first, seed, explore: bool):
         """Chooses actions [N] by the strategy on Q-values or logits, or greedily."""
         strategy = self.exploration if explore else exploration.Greedy()
         scores = networks.masked_scores(self._scores(unmasked(obs)), obs)
-        action, extras = exploration.choose(strategy, scores, state.exploration, state.step, seed)
-        return action, extras, state
+        action, extras, explored = exploration.choose(
+            strategy, scores, obs, state.exploration, first, state.step, seed
+        )
+        return action, extras, state._replace(exploration=explored)
 
     def _scores(self, obs) -> tf.Tensor:
         output, _ = self.network(obs)
@@ -117,7 +119,7 @@ class TFAgentBridge:
         shown, explored = {}, state.exploration
         if self.exploration is not None:
             shown = exploration.chunk_metrics(self.exploration, chunk, explored, state.step)
-            explored = self.exploration.update(explored, chunk)
+            explored = self.exploration.observe(explored, chunk)
         count, metrics = self._learn(state, chunk, seed)
         steps = tf.math.count_nonzero(chunk.valid)
         updates = state.updates + tf.cast(count, tf.int64)

@@ -9,9 +9,10 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
 
 from rlzoo import exploration, networks
+from rlzoo.exploration.base import has_distribution
 from rlzoo.interop.tf_agents.specs import action_spec, check_specs, time_step_spec
 from rlzoo.ops import rng
-from rlzoo.spaces import Discrete, describe
+from rlzoo.spaces import Discrete, EnvSpec, describe
 
 
 class ScoresPolicy(tf_policy.TFPolicy):
@@ -25,7 +26,8 @@ class ScoresPolicy(tf_policy.TFPolicy):
     """
 
     def __init__(self, time_step_spec, action_spec, strategy, seed: int, policy_state_spec=()):
-        if strategy.init(1, 2) != ():
+        made_up = EnvSpec(Discrete(2), Discrete(2), None)
+        if not has_distribution(strategy) or strategy.init(1, made_up) != ():
             raise ValueError(
                 f"{type(strategy).__name__} keeps a state of its own, which TF-Agents has no place "
                 "for. Use a strategy without one, such as EpsilonGreedy or Softmax."

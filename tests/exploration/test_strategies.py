@@ -175,7 +175,11 @@ def test_a_strategy_without_log_probs_says_what_is_missing():
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 def test_choose_draws_from_the_distribution_and_reports_its_log_probability(strategy):
     scores = tf.constant(np.tile(np.float32([0.5, 1.0, -INF, 0.0]), (20_000, 1)))
-    action, extras = exploration.choose(strategy, scores, (), ZERO, rng.from_int(3))
+    first = tf.zeros(20_000, tf.bool)
+    action, extras, state = exploration.choose(
+        strategy, scores, scores, (), first, ZERO, rng.from_int(3)
+    )
+    assert state == ()
     want = probabilities(strategy, scores[:1])[0]
     assert action.dtype == tf.int32
     assert chi_square_fits(np.bincount(action, minlength=4), want)
@@ -205,15 +209,15 @@ class UCB(Exploration):
 
     width: float = 1.0
 
-    def init(self, num_envs, num_actions):
-        return {"counts": tf.zeros([num_actions]), "chunks": tf.zeros([], tf.int64)}
+    def init(self, num_envs, spec):
+        return {"counts": tf.zeros([spec.num_actions]), "chunks": tf.zeros([], tf.int64)}
 
     def log_probs(self, scores, state, step):
         total = tf.reduce_sum(state["counts"]) + 1.0
         bonus = self.width * tf.sqrt(tf.math.log(total) / (state["counts"] + 1e-3))
         return Greedy().log_probs(scores + bonus, state, step)
 
-    def update(self, state, chunk):
+    def observe(self, state, chunk):
         taken = tf.one_hot(chunk.action, state["counts"].shape[0])
         taken *= tf.cast(chunk.valid, tf.float32)[..., None]
         counts = state["counts"] + tf.reduce_sum(taken, axis=[0, 1])
@@ -282,4 +286,6 @@ def test_a_strategy_with_a_state_can_be_swapped_in_mid_run(chain_loop):
 
 
 def test_every_strategy_is_in_the_table():
-    assert set(exploration.EXPLORATIONS.values()) == {type(strategy) for strategy in STRATEGIES}
+    behaving = {exploration.EpsilonZ, exploration.UCB, exploration.OrnsteinUhlenbeck}
+    known = {type(strategy) for strategy in STRATEGIES} | behaving
+    assert set(exploration.EXPLORATIONS.values()) == known

@@ -68,13 +68,13 @@ TORSOS = Table(
 
 EXPLORATIONS = Table(
     {
-        "greedy": "rlzoo.exploration:Greedy",
-        "epsilon_greedy": "rlzoo.exploration:EpsilonGreedy",
-        "softmax": "rlzoo.exploration:Softmax",
-        "epsilon_softmax": "rlzoo.exploration:EpsilonSoftmax",
-        "epsilon_z": "rlzoo.exploration:EpsilonZ",
-        "ucb": "rlzoo.exploration:UCB",
-        "ornstein_uhlenbeck": "rlzoo.exploration:OrnsteinUhlenbeck",
+        "greedy": "rlzoo.exploration.strategies:Greedy",
+        "epsilon_greedy": "rlzoo.exploration.strategies:EpsilonGreedy",
+        "softmax": "rlzoo.exploration.strategies:Softmax",
+        "epsilon_softmax": "rlzoo.exploration.strategies:EpsilonSoftmax",
+        "epsilon_z": "rlzoo.exploration.epsilon_z:EpsilonZ",
+        "ucb": "rlzoo.exploration.ucb:UCB",
+        "ornstein_uhlenbeck": "rlzoo.exploration.noise:OrnsteinUhlenbeck",
     }
 )
 

@@ -53,7 +53,7 @@ class Late(Exploration):
     def log_probs(self, scores, state, step):
         return tf.nn.log_softmax(scores)
 
-    def update(self, state, chunk):
+    def observe(self, state, chunk):
         raise RuntimeError("a bug")
 
 

@@ -35,23 +35,24 @@ class Chunk(NamedTuple):
 
 
 class Transitions(NamedTuple):
-    """A batch of B single steps."""
+    """A batch of B transitions of a step; or of several, their rewards in one sum."""
 
     obs: Any  # [B, ...] in the environment's dtype
     action: Any  # [B] int32; of a Box [B, ...] float32
     reward: Any  # [B] float32
-    discount: Any  # [B] float32: 0 where terminated, else 1
+    discount: Any  # [B] float32: 0 where terminated, else 1; of n steps gamma ** (n - 1)
     next_obs: Any  # [B, ...] the true successor, also at an episode's end
 
 
 class Sequences(NamedTuple):
-    """A batch of B sequences of T steps, time-major."""
+    """A batch of B sequences of T steps, time-major; at each a transition, as in `Transitions`."""
 
     obs: Any  # [T, B, ...] in the environment's dtype
     action: Any  # [T, B] int32; of a Box [T, B, ...] float32
     reward: Any  # [T, B] float32
-    discount: Any  # [T, B] float32: 0 where terminated, else 1
+    discount: Any  # [T, B] float32
     next_obs: Any  # [T, B, ...] the true successor, also at an episode's end
-    first: Any  # [T, B] bool: obs is the first of an episode
+    until: Any  # [T, B] int32, the step of the sequence that next_obs comes after
+    first: Any  # [T, B] bool: obs is the first of an episode that begins after the sequence does
     valid: Any  # [T, B] bool: False on padding
     state: tuple  # of [B, ...] float32, a recurrent torso's before the first step

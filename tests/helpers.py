@@ -174,7 +174,7 @@ def held_steps(arrays: dict[str, np.ndarray]) -> dict[int, tuple]:
     rows = {name.removeprefix("replay/"): x for name, x in arrays.items() if "replay/" in name}
     found = {}
     for number in range(rows["dropped"], rows["added"]):
-        row = rows["row"][number % len(rows["row"])]
+        (row,) = rows["window"][number % len(rows["window"])]
         assert rows["number"][row] == number
         told = [rows[name][row] for name in ("obs", "action", "reward", "discount")]
         found[number] = (*told, rows["obs"][rows["successor"][row]])

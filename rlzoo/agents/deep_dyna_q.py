@@ -98,7 +98,7 @@ class DeepDynaQ:
     ):
         if networks.is_recurrent(torso):
             raise ValueError(
-                "dyna_q cannot use a recurrent torso yet: its replay holds single steps, not "
+                "dyna_q cannot use a recurrent torso yet: it learns from single steps, not from "
                 "sequences. Use --torso dense or conv, or the agent dqn or reinforce."
             )
         self.spec = spec

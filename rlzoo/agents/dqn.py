@@ -12,8 +12,8 @@ Deviations from the paper:
 3. The Huber loss stands for the paper's clipped error; `loss="squared"` is the plain one.
 4. A time limit is no terminal state: the value of its last observation is bootstrapped.
 5. Rewards are not clipped, frames not preprocessed: that is for environment wrappers.
-6. With a recurrent torso replay holds sequences of `train_every` steps that do not overlap, drawn
-   uniformly; every step of one is learned from, none only warms the memory up.
+6. With a recurrent torso replay is drawn from in sequences of `train_every` steps that do not
+   overlap; every step of one is learned from, none only warms the memory up.
 7. The streams of a dueling head are linear in the torso's features, without a layer of their own;
    the gradient that reaches the torso from them is not scaled by 1 / sqrt(2).
 8. Optional: a target that moves by a share at each update (Lillicrap et al. 2016,
@@ -30,7 +30,7 @@ from rlzoo import exploration, networks
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, SHARE, check_ranges, decide_target_period
 from rlzoo.ops import losses, rng
 from rlzoo.ops.schedules import Schedule, as_schedule
-from rlzoo.replay import Replay, SequenceReplay, check_sequences
+from rlzoo.replay import Replay, check_sequences
 from rlzoo.spaces import EnvSpec
 from rlzoo.types import Chunk, Sequences, Transitions
 
@@ -99,8 +99,9 @@ def dqn_loss(network, target_network, batch, config: DQNConfig, weight: Any = 1.
     q = losses.select(q, batch.action)
     discount = config.discount * batch.discount
     error = losses.q_learning_targets(batch.reward, discount, next_q, selector) - q
+    valid = batch.valid if isinstance(batch, Sequences) else tf.ones_like(error, tf.bool)
+    error = tf.where(valid, error, 0.0)
     loss = weight * losses.TD_LOSSES[config.loss](error)
-    valid = batch.valid if isinstance(batch, Sequences) else tf.ones_like(loss, tf.bool)
     return losses.masked_mean(loss, valid) + penalty, error, losses.masked_mean(q, valid)
 
 
@@ -110,11 +111,10 @@ def evaluate(network, target_network, batch, double_q: bool):
         q, states = networks.unroll(network, batch.obs, batch.state, batch.first, batch.valid)
         penalty = networks.penalty(network)
         _, targets = networks.unroll(target_network, batch.obs, batch.state, batch.first)
-        next_q = networks.successor_scores(target_network, batch.next_obs, targets)
-        chosen_by = (
-            networks.successor_scores(network, batch.next_obs, states) if double_q else next_q
-        )
-        return q, next_q, chosen_by, penalty
+        there = batch.next_obs, batch.until
+        next_q = networks.successor_scores(target_network, *there, targets)
+        selector = networks.successor_scores(network, *there, states) if double_q else next_q
+        return q, next_q, selector, penalty
     q = network(batch.obs, training=True)
     penalty = networks.penalty(network)
     next_q = target_network(batch.next_obs, training=False)
@@ -145,13 +145,11 @@ class DQN:
         self.network = networks.build_network(spec, torso, head(spec.num_actions, seed), seed=seed)
         beside = networks.learning_bytes(self.network, config.batch_size)
         capacity = config.replay_capacity
-        self.replay: Replay | SequenceReplay
-        if networks.is_recurrent(torso):
-            check_sequences(config)
-            state = networks.initial_state(self.network, 1)
-            self.replay = SequenceReplay(spec, capacity, config.train_every, state, beside)
-        else:
-            self.replay = Replay(spec, capacity, beside, config.priority_exponent)
+        length = config.train_every if networks.is_recurrent(torso) else None
+        check_sequences(config.batch_size, length or 1)
+        state = networks.initial_state(self.network, 1)
+        exponent = config.priority_exponent
+        self.replay = Replay(spec, capacity, beside, exponent, length, state)
         self.trainer = networks.Trainable(self.network, config.learning_rate, config.max_grad_norm)
         rate, period = config.target_update_rate, config.target_update_period
         self.target = networks.Target(self.network, rate, period or 1)
@@ -178,7 +176,7 @@ class DQN:
         replay, config = self.replay, self.config
         replay.add(chunk, *state.start)
         shown |= self.trainer.follow(state.step)
-        count = tf.where(replay.added >= config.learning_starts, config.updates_per_chunk, 0)
+        count = tf.where(replay.steps >= config.learning_starts, config.updates_per_chunk, 0)
         importance = as_schedule(config.importance_exponent)(state.step)
 
         def step(i):

@@ -167,16 +167,18 @@ def unroll(
     return tf.reshape(scores, (*first.shape, scores.shape[-1])), ()
 
 
-def successor_scores(network: keras.Model, next_obs, states: tuple) -> tf.Tensor:
-    """Returns the scores [T, N, A] of the true successors of a chunk, by the memory of their past.
+def successor_scores(network: keras.Model, next_obs, until, states: tuple) -> tf.Tensor:
+    """Returns the scores [T, N, A] of the successors in a chunk, by the memory of their past.
 
     Args:
         network: from `build_network`, recurrent.
         next_obs: [T, N, ...], nested as its space is.
+        until: [T, N] int32, the row of the chunk that each comes after.
         states: recurrent states [T, N, ...] after each row, from `unroll`.
     """
     rows = map_leaves(lambda x: tf.reshape(x, (-1, *x.shape[2:])), next_obs)
-    memory = [tf.reshape(x, (-1, *x.shape[2:])) for x in states]
+    place = tf.reshape(until * until.shape[1] + tf.range(until.shape[1]), [-1])  # [T * N]
+    memory = [tf.gather(tf.reshape(x, (-1, *x.shape[2:])), place) for x in states]
     scores, *_ = network([rows, *memory], training=False)
     return tf.reshape(scores, (*states[0].shape[:2], -1))
 

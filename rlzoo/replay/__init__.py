@@ -3,6 +3,5 @@
 Lin 1992, https://doi.org/10.1007/BF00992699.
 """
 
+from rlzoo.replay.memory import check_sequences as check_sequences
 from rlzoo.replay.ring import Replay as Replay
-from rlzoo.replay.sequences import SequenceReplay as SequenceReplay
-from rlzoo.replay.sequences import check_sequences as check_sequences

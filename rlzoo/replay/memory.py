@@ -48,3 +48,13 @@ def check_free(wanted: int, capacity: int, beside: int) -> None:
             f"{beside / 2**20:.0f} MiB, together more than 80 % of the {free / 2**20:.0f} MiB that "
             f"are free: {advice}."
         )
+
+
+def check_sequences(batch_size: int, length: int) -> None:
+    """Raises a `ValueError` if a batch has less steps than a sequence."""
+    if batch_size < length:
+        raise ValueError(
+            f"batch_size={batch_size} is less than one sequence of train_every={length} "
+            "steps, which a recurrent torso learns from: raise batch_size to several times "
+            "train_every, or lower train_every."
+        )

@@ -1,4 +1,4 @@
-"""A ring of observations and of what was done there, from which transitions are read."""
+"""A ring of observations and of what was done there, from which steps and sequences are read."""
 
 import math
 from typing import Any
@@ -10,7 +10,9 @@ from rlzoo.ops import rng
 from rlzoo.replay.memory import check_free, places, write, zeros
 from rlzoo.replay.priorities import Priorities
 from rlzoo.spaces import EnvSpec, items, leaves, map_leaves
-from rlzoo.types import Chunk, Transitions
+from rlzoo.types import Chunk, Sequences, Transitions
+
+_LARGEST = 0.9  # share of the largest error in a sequence's priority, the mean has the rest
 
 
 class Replay:
@@ -21,6 +23,11 @@ class Replay:
     the next chunk's first step starts there. A transition of n steps is read by following the
     rows.
 
+    What is drawn is a window of rows: one step; or a sequence, what one environment did in one
+    chunk, with the recurrent state it began with (Kapturowski et al. 2019,
+    https://openreview.net/forum?id=r1lyTjAqYX), so it may begin anywhere in an episode. A window
+    is held as long as all its rows are.
+
     Everything lives in `tf.Variable`s, updated in place inside compiled functions, so the cost
     of a call does not grow with the capacity. Observations keep the environment's dtype.
 
@@ -28,48 +35,78 @@ class Replay:
         spec: the environment's `EnvSpec`.
         capacity: C, the number of observations kept, >= 1.
         beside: bytes that learning from them will take.
-        priority_exponent: how much likelier a step is drawn whose TD error was large (Schaul et
+        priority_exponent: how much likelier a window is drawn whose TD error was large (Schaul et
             al. 2016); 0 draws evenly.
+        length: L, the steps of a chunk, for sequences of them; None for single steps.
+        state: the recurrent state of one environment, a tuple of [1, ...] float32.
 
     Raises:
-        ValueError: it would take more than 80 % of the memory that is free now.
+        ValueError: not even one sequence fits, or it would take more than 80 % of the memory that
+            is free now.
     """
 
     def __init__(
-        self, spec: EnvSpec, capacity: int, beside: int = 0, priority_exponent: float = 0.0
+        self,
+        spec: EnvSpec,
+        capacity: int,
+        beside: int = 0,
+        priority_exponent: float = 0.0,
+        length: int | None = None,
+        state: tuple = (),
     ):
         if capacity < 1:
             raise ValueError(f"replay_capacity must be at least 1, received {capacity}.")
-        check_free(self.predicted_bytes(spec, capacity), capacity, beside)
         self.capacity = capacity
+        self.sequences = length is not None
+        self.length = length or 1  # of a window
+        if self.sequences:
+            self._check_fits(self.length, 1)
+        wanted = self.predicted_bytes(spec, capacity, self.length, state)
+        check_free(wanted, capacity, beside)
         self.obs = map_leaves(lambda leaf: zeros((capacity, *leaf.shape), leaf.dtype), spec.obs)
         self.action = zeros((capacity, *spec.action.shape), spec.action_dtype)
         self.reward = zeros([capacity], "float32")
         self.discount = zeros([capacity], "float32")
         self.successor = zeros([capacity], "int32")  # its row
-        # Of the step that starts there; -1 - i where none does, i being the next step's.
+        # Of the window that a step there is in; -1 - i where none starts, i being the next one's.
         self.number = zeros([capacity], "int64")
-        self.row = zeros([capacity], "int32")  # of step i, at i % C
+        self.most = capacity // self.length  # W, windows held at once
+        self.window = zeros([self.most, self.length], "int32")  # window i's, at i % W; -1: none
+        self.state = tuple(zeros((self.most, *x.shape[1:]), "float32") for x in state)
         self.written = zeros([], "int64")  # rows in all
         self.open = zeros([], "int64")  # the newest rows from which no step was taken yet
-        self.added = zeros([], "int64")  # steps in all
+        self.added = zeros([], "int64")  # windows in all
         self.dropped = zeros([], "int64")  # those of them that are held no more
-        self.priorities = Priorities(capacity, priority_exponent) if priority_exponent else None
+        self.priorities = Priorities(self.most, priority_exponent) if priority_exponent else None
 
     @staticmethod
-    def predicted_bytes(spec: EnvSpec, capacity: int) -> int:
+    def predicted_bytes(spec: EnvSpec, capacity: int, length: int = 1, state: tuple = ()) -> int:
         """Returns the memory in bytes that a ring of `capacity` observations takes."""
         sizes = (math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in leaves(spec.obs))
-        return capacity * (sum(sizes) + math.prod(spec.action.shape) * 4 + 2 * 4 + 2 * 4 + 8)
+        row = sum(sizes) + math.prod(spec.action.shape) * 4 + 2 * 4 + 4 + 8
+        window = 4 * length + 4 * sum(math.prod(x.shape) for x in state)
+        return capacity * row + capacity // length * window
 
     @property
     def size(self) -> tf.Tensor:
-        """The number of steps held, [] int64."""
+        """The number of windows held, [] int64."""
         return self.added - self.dropped
 
-    def add(self, chunk: Chunk) -> None:
-        """Adds the valid steps of a chunk [T, N], overwriting the oldest."""
+    @property
+    def steps(self) -> tf.Tensor:
+        """The number of steps added in all, [] int64; a sequence counts as whole."""
+        return self.added * self.length
+
+    def add(self, chunk: Chunk, *state: tf.Tensor) -> None:
+        """Adds the valid steps of a chunk [T, N], overwriting the oldest.
+
+        Args:
+            chunk: for sequences T is L.
+            state: the recurrent state before it, each part of it [N, ...].
+        """
         length, num_envs = chunk.reward.shape
+        if self.sequences and length != self.length:
+            raise ValueError(f"Expected chunks of {self.length} steps, received one of {length}.")
         self._check_fits(length * num_envs, num_envs)
         always = tf.ones(chunk.valid.shape, tf.bool)
         goes_on = (self.open == num_envs) & ~chunk.first[0] & chunk.valid[0]  # [N]
@@ -84,8 +121,10 @@ class Replay:
         at_hand = (self.written - num_envs + tf.range(num_envs, dtype=tf.int64)) % self.capacity
         row = tf.concat([tf.where(goes_on, tf.cast(at_hand, tf.int32), row[0])[None], row[1:]], 0)
         successor = tf.where(ends, end, tf.concat([row[1:], end[-1:]], axis=0))
-        valid = tf.reshape(chunk.valid, [-1])
-        number = places(valid) + self.added  # [T * N]
+        groups = tf.reshape(chunk.valid, [-1, self.length, num_envs])  # [G, L, N]
+        taken = tf.reduce_any(groups, axis=1)  # [G, N]: windows that are not all padding
+        valid = tf.reshape(taken, [-1])
+        number = places(valid) + self.added  # [G * N]
 
         def put(rows, index, values, mask):
             index, mask = tf.reshape(index, [-1]), tf.reshape(mask, [-1])
@@ -93,36 +132,45 @@ class Replay:
 
         both = map_leaves(lambda *x: tf.stack(x, axis=1), chunk.obs, chunk.next_obs)
         map_leaves(lambda rows, values: put(rows, index, values, new), self.obs, both)
-        put(self.action, row, chunk.action, valid)
-        put(self.reward, row, chunk.reward, valid)
-        put(self.discount, row, chunk.discount, valid)
-        put(self.successor, row, successor, valid)
-        so_far = self.added + tf.cumsum(tf.math.count_nonzero(chunk.valid, axis=1))  # [T]
-        ahead = tf.broadcast_to(-1 - so_far[:, None], row.shape)
-        numbers = tf.stack([tf.reshape(number, row.shape), ahead], axis=1)
+        put(self.action, row, chunk.action, chunk.valid)
+        put(self.reward, row, chunk.reward, chunk.valid)
+        put(self.discount, row, chunk.discount, chunk.valid)
+        put(self.successor, row, successor, chunk.valid)
+        so_far = self.added + tf.cumsum(tf.math.count_nonzero(taken, axis=1))  # [G]
+        ahead = tf.broadcast_to(-1 - so_far[:, None], taken.shape)
+        numbers = tf.stack([tf.reshape(number, taken.shape), ahead], axis=1)
+        numbers = tf.repeat(numbers, self.length, axis=0)  # [T, 2, N]
         put(self.number, tf.stack([row, end], 1), numbers, tf.stack([chunk.valid, ends], 1))
-        put(self.row, tf.cast(number % self.capacity, tf.int32), row, valid)
+        place = tf.cast(number % self.most, tf.int32)
+        rows = tf.reshape(tf.where(chunk.valid, row, -1), groups.shape)
+        put(self.window, place, tf.transpose(rows, [0, 2, 1]), valid)
+        for rows, x in zip(self.state, state, strict=True):
+            put(rows, place, tf.where(chunk.first[0][:, None], 0.0, x), valid)
         written = self.written + tf.math.count_nonzero(new)
         # Read after it is written, or XLA copies the ring. In a chunk's first row, where some steps
-        # start at rows of the chunk before, numbers may be out of order: so N more are dropped.
+        # start at rows of the chunk before, numbers may be out of order: so N more are dropped. No
+        # row of this chunk is overwritten by it.
         oldest = tf.gather(self.number, written % self.capacity)
-        oldest = tf.maximum(oldest, -1 - oldest) + num_envs
+        oldest = tf.minimum(tf.maximum(oldest, -1 - oldest) + num_envs, self.added)
         dropped = tf.maximum(self.dropped, tf.where(written > self.capacity, oldest, 0))
+        added = self.added + tf.math.count_nonzero(taken)
+        dropped = tf.maximum(dropped, added - self.most)  # sequences that are padded are many
         if self.priorities is not None:
-            most = min(self.capacity, 2 * (length + 1) * num_envs)
+            most = min(self.most, 2 * (length + 1) * num_envs)
             self.priorities.replace(self.dropped, dropped, number, valid, most)
         self.written.assign(written)
         self.open.assign(num_envs * tf.cast(tf.reduce_all(chunk.valid[-1]), tf.int64))
-        self.added.assign_add(tf.math.count_nonzero(valid))
+        self.added.assign(added)
         self.dropped.assign(dropped)
 
     def draw(
         self, batch_size: int, seed: tf.Tensor, importance_exponent: tf.Tensor | float = 1.0
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws steps that are held, with replacement.
+        """Draws windows that are held, with replacement.
 
         Args:
-            batch_size: B.
+            batch_size: their steps in all: B of length 1, as many whole sequences as it holds, at
+                least one.
             seed: [2] int32.
             importance_exponent: beta, 1 makes up for likelier draws in full, 0 not at all.
 
@@ -130,59 +178,90 @@ class Replay:
             Their numbers [B] int64, and the weights [B] by which to learn from them: all 1 for
             even draws; else (size * probability) ** -beta, the largest of the batch being 1.
         """
+        count = max(1, batch_size // self.length)
         if self.priorities is None:
-            chosen = rng.integers(seed, [batch_size], self.size)
-            return self.dropped + tf.cast(chosen, tf.int64), tf.ones([batch_size])
-        place, probability = self.priorities.draw(batch_size, seed)
+            chosen = rng.integers(seed, [count], self.size)
+            return self.dropped + tf.cast(chosen, tf.int64), tf.ones([count])
+        place, probability = self.priorities.draw(count, seed)
         weight = (tf.cast(self.size, tf.float32) * probability) ** -importance_exponent
-        number = self.dropped + (tf.cast(place, tf.int64) - self.dropped) % self.capacity
+        number = self.dropped + (tf.cast(place, tf.int64) - self.dropped) % self.most
         return number, weight / tf.reduce_max(weight)
 
-    def read(self, number: tf.Tensor, n_step: int = 1, discount: float = 1.0) -> Transitions:
-        """Returns steps, each with those that came after it.
+    def read(self, number: tf.Tensor, n_step: int = 1, discount: float = 1.0) -> Any:
+        """Returns windows, each step with those that came after it.
 
         Args:
             number: [B] int64, from `draw`.
-            n_step: how many steps a transition is long; fewer where the episode, or what is
-                known of it, ends before.
+            n_step: how many steps a transition is long; fewer where the episode, the sequence, or
+                what is known of it, ends before.
             discount: gamma, between one of its steps and the next.
 
         Returns:
-            Transitions of k steps: `reward` is the sum of gamma ** i * reward, `discount` is
-            gamma ** (k - 1), or 0 if the last of them terminated; `next_obs` comes after it.
+            Transitions, or Sequences, of k steps: `reward` is the sum of gamma ** i * reward,
+            `discount` is gamma ** (k - 1), or 0 if the last of them terminated; `next_obs` comes
+            after it.
         """
-        start = at = tf.gather(self.row, tf.cast(number % self.capacity, tf.int32))  # [B]
+        window = tf.gather(self.window, tf.cast(number % self.most, tf.int32))  # [B, L]
+        window = tf.transpose(window)
+        # Where there is none, another row: nobody learns from it.
+        start = at = tf.maximum(window, 0) if self.sequences else window[0]
         reward, scale = tf.gather(self.reward, at), tf.gather(self.discount, at)
-        at = tf.gather(self.successor, at)
+        following = at = tf.gather(self.successor, at)
+        until = tf.broadcast_to(tf.range(self.length)[:, None], window.shape)
         for _ in range(n_step - 1):
-            goes_on = tf.gather(self.number, at) >= 0
+            there = tf.gather(self.number, at)
+            goes_on = there == number if self.sequences else there >= 0
             further = discount * scale
             reward += tf.where(goes_on, further * tf.gather(self.reward, at), 0.0)
             scale = tf.where(goes_on, further * tf.gather(self.discount, at), scale)
             at = tf.where(goes_on, tf.gather(self.successor, at), at)
-        return Transitions(
+            until += tf.cast(goes_on, tf.int32)
+        steps = Transitions(
             obs=map_leaves(lambda rows: tf.gather(rows, start), self.obs),
             action=tf.gather(self.action, start),
             reward=reward,
             discount=scale,
             next_obs=map_leaves(lambda rows: tf.gather(rows, at), self.obs),
         )
+        if not self.sequences:
+            return steps
+        goes_on = (window[1:] == following[:-1]) & (window[:-1] >= 0)  # [L - 1, B]
+        place = tf.cast(number % self.most, tf.int32)
+        return Sequences(
+            **steps._asdict(),
+            until=until,
+            first=tf.pad(~goes_on, [[1, 0], [0, 0]]),
+            valid=window >= 0,
+            state=tuple(tf.gather(rows, place) for rows in self.state),
+        )
 
-    def sample(self, batch_size: int, seed: tf.Tensor) -> Transitions:
-        """Returns `batch_size` transitions of one step, as `draw` draws them."""
+    def sample(self, batch_size: int, seed: tf.Tensor) -> Any:
+        """Returns windows of `batch_size` steps in all, as `draw` draws them."""
         return self.read(self.draw(batch_size, seed)[0])
 
     def prioritize(self, number: tf.Tensor, error: tf.Tensor) -> None:
-        """Lets the steps of these numbers [B] be drawn by their TD errors [B] from now on."""
-        if self.priorities is not None:
-            self.priorities.set(tf.cast(number % self.capacity, tf.int32), error)
+        """Lets windows be drawn by their TD errors from now on.
+
+        Args:
+            number: [B] int64.
+            error: [B]; of sequences [L, B], 0 on padding. Of these the largest counts for 0.9 and
+                the mean for 0.1, in size (Kapturowski et al. 2019).
+        """
+        if self.priorities is None:
+            return
+        if self.sequences:
+            size = tf.abs(error)
+            largest, mean = tf.reduce_max(size, axis=0), tf.reduce_mean(size, axis=0)
+            error = _LARGEST * largest + (1.0 - _LARGEST) * mean
+        self.priorities.set(tf.cast(number % self.most, tf.int32), error)
 
     def variables(self) -> dict[str, tf.Variable]:
         """Returns the state to be saved, by name."""
-        names = ("action", "reward", "discount", "successor", "number", "row")
+        names = ("action", "reward", "discount", "successor", "number", "window")
         counts = ("written", "open", "added", "dropped")
         fields: dict[str, Any] = {name: getattr(self, name) for name in (*names, *counts)}
         named = dict(items({"obs": self.obs, **fields}))
+        named |= {f"state/{i}": rows for i, rows in enumerate(self.state)}
         if self.priorities is not None:
             named |= {f"priorities/{k}": v for k, v in self.priorities.variables().items()}
         return named

@@ -179,6 +179,15 @@ def test_nothing_is_given_up_before_it_must_be(extra):
     assert int(replay.size) >= replay.capacity // 2 - 2 * NUM_ENVS
 
 
+@pytest.mark.parametrize(("steps", "num_envs"), [(1, 1), (1, 2), (2, 1), (LENGTH, NUM_ENVS)])
+def test_a_chunk_just_added_is_held_in_the_smallest_ring(steps, num_envs):
+    """Also where each step ends an episode: else there would be nothing to draw."""
+    replay, stream = Replay(NUMBERS, (2 * steps + 1) * num_envs), Stream(num_envs, 0, ends=1.0)
+    for _ in range(6):
+        replay.add(tensors(stream.chunk(steps)))
+        assert int(replay.size) >= steps * num_envs
+
+
 def test_observations_are_stored_once():
     replay, stream = Replay(NUMBERS, 100), Stream(NUM_ENVS, 0, ends=0.0)
     for _ in range(5):

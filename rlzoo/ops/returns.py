@@ -1,4 +1,8 @@
-"""Returns along time, for chunks laid out time-major [T, N]."""
+"""Returns along time, for chunks laid out time-major [T, N].
+
+Where one has [T, N] or [T, N, S], S are several streams of reward, each with a discount of its
+own; what cuts an episode may be one for all of them, [T, N].
+"""
 
 import tensorflow as tf
 
@@ -17,22 +21,22 @@ def discounted_returns(
     matters only where an episode was truncated or the chunk ended.
 
     Args:
-        reward: [T, N] float32.
-        discount: [T, N] float32, gamma, or 0 where the step terminated.
-        last: [T, N] bool, terminated or truncated.
-        final_value: [T, N] float32, value of the true successor of step t.
+        reward: [T, N] or [T, N, S] float32.
+        discount: the same shape, float32, gamma, or 0 where the step terminated.
+        last: the same shape or [T, N], bool, terminated or truncated.
+        final_value: the same shape, float32, value of the true successor of step t.
 
     Returns:
-        [T, N] float32.
+        [T, N] or [T, N, S] float32.
     """
-    _check_same_shape(reward=reward, discount=discount, last=last, final_value=final_value)
-    last = tf.concat([last[:-1], tf.ones_like(last[-1:])], axis=0)
+    _check_shapes(last, reward=reward, discount=discount, final_value=final_value)
+    ends = _ends(last, len(reward.shape))
 
     def backwards(following, step):
-        reward, discount, last, final_value = step
-        return reward + discount * tf.where(last, final_value, following)
+        reward, discount, ends, final_value = step
+        return reward + discount * tf.where(ends, final_value, following)
 
-    steps = (reward, discount, last, final_value)
+    steps = (reward, discount, ends, final_value)
     return tf.scan(backwards, steps, initializer=tf.zeros_like(reward[0]), reverse=True)
 
 
@@ -51,19 +55,19 @@ def n_step_returns(
     2nd ed., equation 7.1.
 
     Args:
-        reward: [T, N] float32.
-        discount: [T, N] float32, gamma, or 0 where the step terminated.
-        last: [T, N] bool, terminated or truncated.
-        next_value: [T, N] float32, value of the true successor of step t.
+        reward: [T, N] or [T, N, S] float32.
+        discount: the same shape, float32, gamma, or 0 where the step terminated.
+        last: the same shape or [T, N], bool, terminated or truncated.
+        next_value: the same shape, float32, value of the true successor of step t.
         num_steps: n, at least 1.
 
     Returns:
-        [T, N] float32.
+        [T, N] or [T, N, S] float32.
     """
-    _check_same_shape(reward=reward, discount=discount, last=last, next_value=next_value)
+    _check_shapes(last, reward=reward, discount=discount, next_value=next_value)
     if num_steps < 1:
         raise ValueError(f"num_steps: expected at least 1, received {num_steps}.")
-    ends = tf.concat([last[:-1], tf.ones_like(last[-1:])], axis=0)
+    ends = _ends(last, len(reward.shape))
     returns = one_step = reward + discount * next_value
     for _ in range(num_steps - 1):  # each turn looks one step further
         following = tf.concat([returns[1:], returns[-1:]], axis=0)
@@ -85,25 +89,33 @@ def generalized_advantages(
     delta[t] = reward[t] + discount[t] * next_value[t] - value[t] (equations 11 and 16).
 
     Args:
-        reward: [T, N] float32.
-        discount: [T, N] float32, gamma, or 0 where the step terminated.
-        last: [T, N] bool, terminated or truncated.
-        value: [T, N] float32, value of the observation of step t.
-        next_value: [T, N] float32, value of its true successor.
+        reward: [T, N] or [T, N, S] float32.
+        discount: the same shape, float32, gamma, or 0 where the step terminated.
+        last: the same shape or [T, N], bool, terminated or truncated.
+        value: the same shape, float32, value of the observation of step t.
+        next_value: the same shape, float32, value of its true successor.
         gae_lambda: 0 takes one step into account, 1 all of them.
 
     Returns:
-        [T, N] float32.
+        [T, N] or [T, N, S] float32. With `value` added they are the targets of the value.
     """
-    _check_same_shape(
-        reward=reward, discount=discount, last=last, value=value, next_value=next_value
-    )
+    _check_shapes(last, reward=reward, discount=discount, value=value, next_value=next_value)
     delta = reward + discount * next_value - value
     nothing = tf.zeros_like(delta)
     return discounted_returns(delta, discount * gae_lambda, last, nothing)
 
 
-def _check_same_shape(**tensors: tf.Tensor) -> None:
+def _check_shapes(last: tf.Tensor, **tensors: tf.Tensor) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if len(set(shapes.values())) != 1:
-        raise ValueError(f"Expected tensors of one shape [T, N], received {shapes}.")
+    shape, flags = shapes["reward"], tuple(last.shape)
+    if len(set(shapes.values())) != 1 or flags not in (shape, shape[:2]):
+        raise ValueError(
+            "Expected tensors of one shape, [T, N] or [T, N, S], and `last` of that or of [T, N], "
+            f"received {shapes | {'last': flags}}."
+        )
+
+
+def _ends(last: tf.Tensor, rank: int) -> tf.Tensor:
+    """Returns where nothing follows, the chunk's final row included, of this rank."""
+    ends = tf.concat([last[:-1], tf.ones_like(last[-1:])], axis=0)
+    return tf.reshape(ends, (*last.shape, *[1] * (rank - len(last.shape))))

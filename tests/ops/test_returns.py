@@ -209,6 +209,83 @@ def test_generalized_advantages_of_any_shape(length, num_envs, gae_lambda, seed)
     np.testing.assert_allclose(generalized_advantages(*steps), gae_reference(*steps), atol=1e-5)
 
 
+def random_streams(random, length, num_envs, num_streams):
+    """Columns of one chunk, dealt to streams: each has its own rewards, discounts and ends."""
+    chunk = random_chunk(random, length, num_envs * num_streams)
+    value = random.normal(size=chunk[0].shape).astype(np.float32)
+    shape = (length, num_envs, num_streams)
+    reward, discount, last, value, next_value = (
+        x.reshape(shape) for x in (*chunk[:3], value, chunk[3])
+    )
+    return reward, discount, last, value, next_value
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_streams_of_reward_are_what_each_is_alone(length, num_envs, num_streams, seed):
+    """One environment's episodes end for all its streams; but a stream may go on across them."""
+    random = np.random.default_rng(seed)
+    reward, discount, last, value, next_value = random_streams(
+        random, length, num_envs, num_streams
+    )
+    for ends in (last[..., 0], last):
+        own = np.broadcast_to(ends.reshape(length, num_envs, -1), reward.shape)
+        together = (
+            discounted_returns(reward, discount, ends, next_value),
+            n_step_returns(reward, discount, ends, next_value, 3),
+            generalized_advantages(reward, discount, ends, value, next_value, 0.9),
+        )
+        for s in range(num_streams):
+            steps = (reward[..., s], discount[..., s], own[..., s])
+            alone = (
+                discounted_returns(*steps, next_value[..., s]),
+                n_step_returns(*steps, next_value[..., s], 3),
+                generalized_advantages(*steps, value[..., s], next_value[..., s], 0.9),
+            )
+            for many, one in zip(together, alone, strict=True):
+                np.testing.assert_array_equal(many[..., s], one)
+
+
+def test_two_streams_by_hand():
+    """The second is discounted by 0.9, and its episode does not end where it is truncated.
+
+    Stream 1 with lambda 0.5: TD errors 1 + 0.5 * 4 - 2 = 1 and 1 + 0.5 * 6 - 3 = 1; the first is
+    cut off: 1, 1. Stream 2: 0.9 * 1 - 0 = 0.9 and 2 - 1 = 1; 0.9 + 0.9 * 0.5 * 1 = 1.35, 1.
+    """
+    reward = np.float32([[[1, 0]], [[1, 2]]])
+    discount = np.float32([[[0.5, 0.9]], [[0.5, 0.0]]])
+    last = np.array([[[True, False]], [[False, False]]])
+    value, next_value = np.float32([[[2, 0]], [[3, 1]]]), np.float32([[[4, 1]], [[6, 9]]])
+    advantages = generalized_advantages(reward, discount, last, value, next_value, 0.5)
+    np.testing.assert_allclose(advantages[:, 0], [[1.0, 1.35], [1.0, 1.0]], atol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_advantages_before_an_end_know_nothing_of_what_comes_after(length, padding, seed):
+    """Rows of padding may hold anything, NaN too; the advantages before are the same bits."""
+    random = np.random.default_rng(seed)
+    steps = [x[..., 0] for x in random_streams(random, length, 3, 1)]
+    steps[2][-1] = True
+    rows = [x[..., 0] for x in random_streams(random, padding, 3, 1)]
+    rows[0][:] = np.nan
+    padded = [np.concatenate(x) for x in zip(steps, rows, strict=True)]
+    np.testing.assert_array_equal(
+        generalized_advantages(*padded, 0.95)[:length], generalized_advantages(*steps, 0.95)
+    )
+
+
+@pytest.mark.slow
+def test_two_thousand_random_chunks_have_the_advantages_of_plain_python():
+    compiled = xla(generalized_advantages)
+    random, worst = np.random.default_rng(1), 0.0
+    for _ in range(2_000):
+        steps = [x[..., 0] for x in random_streams(random, 16, 6, 1)]
+        want = gae_reference(*steps, 0.95)
+        worst = max(worst, np.abs(compiled(*map(tf.constant, steps), 0.95) - want).max())
+    assert worst <= 1e-5
+
+
 def test_they_compile_and_bad_arguments_are_named():
     chunk = [*map(tf.constant, random_chunk(np.random.default_rng(0), 5, 2))]
     np.testing.assert_allclose(
@@ -218,3 +295,13 @@ def test_they_compile_and_bad_arguments_are_named():
         n_step_returns(*chunk, 0)
     with pytest.raises(ValueError, match=r"value.*\(2,\)"):
         generalized_advantages(*chunk[:3], chunk[3][0], chunk[3], 0.9)
+    with pytest.raises(
+        ValueError, match=r"`last` of that or of \[T, N\], received .*'last': \(2,\)"
+    ):
+        n_step_returns(*chunk[:2], chunk[2][0], chunk[3], 3)
+    streams = [*map(tf.constant, random_streams(np.random.default_rng(0), 5, 2, 3))]
+    np.testing.assert_allclose(
+        xla(lambda *x: generalized_advantages(*x, 0.9))(*streams),
+        generalized_advantages(*streams, 0.9),
+        atol=1e-6,
+    )

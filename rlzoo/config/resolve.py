@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 from rlzoo.config.choices import choice_of, filled, known_torsos
 from rlzoo.config.describe import describe, env_name
 from rlzoo.config.files import check_trusted, preset_for, read_settings, torso_of
+from rlzoo.config.opening import Opened
 from rlzoo.config.record import RunConfig, Transfer
 from rlzoo.config.sizing import default_capacity, default_torso
 from rlzoo.config.values import assignments, fill, merge
 from rlzoo.config.wrappers import describe as describe_wrappers
 from rlzoo.config.wrappers import wrapped
 from rlzoo.spaces import EnvSpec
-from rlzoo.tables import EXPLORATIONS, TORSOS, agent_name, check_agent
+from rlzoo.tables import AGENTS, EXPLORATIONS, TORSOS, agent_name, check_agent
 from rlzoo.text import nearest
 
 if TYPE_CHECKING:
     from rlzoo.envs.making import EnvSource
+    from rlzoo.envs.ports import PortedEnvs
 
 
 WHOLE_EPISODE = 1_000  # steps, where an agent learns from whole ones that have no other end
@@ -42,31 +44,31 @@ _OPTIONS = tuple(  # what --set takes without a dot, beside hyperparameters
 
 
 def resolve(
+    agent: str | type | None = None, env: str | Callable | None = None, **given: Any
+) -> RunConfig:
+    """Returns the complete configuration of a run. See `resolve_and_open`."""
+    return resolve_and_open(agent, env, **given)[0]
+
+
+def resolve_and_open(
     agent: str | type | None = None,
     env: str | Callable | None = None,
     *,
     preset: bool = True,
     file: str | Path | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
-    steps: int | None = None,
-    seed: int | None = None,
-    num_envs: int | None = None,
-    vector: str | None = None,
-    loop: str | None = None,
-    until_return: float | None = None,
     wrappers: Iterable[Any] | None = None,
-    max_episode_steps: int | None = None,
-    eval_mode: str | None = None,
-    eval_env: str | None = None,
-    exploration: Any = None,
-    torso: Any = None,
     torso_from: str | Path | None = None,
     freeze: bool = False,
     unfreeze_after: int | None = None,
     torso_lr_scale: float | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
-) -> RunConfig:
-    """Returns the complete configuration of a run; `None` leaves a choice to the layer below.
+    **options: Any,
+) -> tuple[RunConfig, Opened]:
+    """Returns the complete configuration of a run, and what its environment told.
+
+    `None` leaves a choice to the layer below. The environment is opened once, after all has been
+    checked that does not depend on it.
 
     Args:
         agent: a name in `rlzoo.tables.AGENTS`, "module:Class" or a class; may come from `file`.
@@ -75,23 +77,14 @@ def resolve(
         file: a configuration file, or a run folder that holds one.
         overrides: `key=value` texts, or a mapping of such keys: hyperparameters, run options,
             and dotted keys that begin with `exploration.`, `torso.` or `env.`.
-        steps: environment steps in all.
-        seed: the seed of the run.
-        num_envs: environments stepped together.
-        vector: "sync" or "async".
-        loop: "auto", "host" or "graph".
-        until_return: stop when an evaluation's mean return reaches it.
         wrappers: around each environment: names, `{"name": ...}` mappings, classes.
-        max_episode_steps: where an episode is cut; 0 leaves that to the environment.
-        eval_mode: "greedy", "policy" or "explore".
-        eval_env: "separate", "training" or "none".
-        exploration: a name, a `{"name": ...}` mapping, or a strategy.
-        torso: a name, a `{"name": ...}` mapping, or a Keras layer.
         torso_from: the folder of a run whose torso to start from.
         freeze: keep its weights as they are.
         unfreeze_after: keep them so for this many environment steps.
         torso_lr_scale: what to multiply the learning rate by for its weights.
         hyperparameters: more overrides, given as keywords of Python.
+        **options: fields of `RunConfig`, such as `steps` or `eval_every`, below the overrides.
+            `exploration` and `torso` may be a name, a `{"name": ...}` mapping or an object.
 
     Raises:
         ValueError: for anything unknown, of the wrong type or out of range.
@@ -115,23 +108,11 @@ def resolve(
         check_trusted(from_file, env, wrappers, str(file), f"train {agent}")
         if from_file.get("env") != name:
             from_file = {key: from_file[key] for key in from_file if key != "env_kwargs"}
-    flags = {
-        "steps": steps,
-        "seed": seed,
-        "num_envs": num_envs,
-        "vector": vector,
-        "loop": loop,
-        "until_return": until_return,
-        "wrappers": None if wrappers is None else describe_wrappers(wrappers),
-        "max_episode_steps": max_episode_steps,
-        "eval_mode": eval_mode,
-        "eval_env": eval_env,
-        "exploration": None if exploration is None else choice_of(exploration, "exploration"),
-        "torso": None if torso is None else choice_of(torso, "torso"),
-    }
-
+    flags: dict[str, Any] = {} if wrappers is None else {"wrappers": describe_wrappers(wrappers)}
+    for key, value in options.items():
+        flags |= {} if value is None else _assign(key, value)
     if torso_from is not None:
-        torso, part = _pretrained(torso_from, torso)
+        torso, part = _pretrained(torso_from, options.get("torso"))
         flags |= {"torso": torso, "transfer": {"run": str(torso_from), "part": part}}
     if freeze and (unfreeze_after is not None or torso_lr_scale is not None):
         raise ValueError(
@@ -143,35 +124,87 @@ def resolve(
         flags["transfer"] = {**(flags.get("transfer") or {}), **rates}
 
     layers = [preset_for(agent, name) if preset else {}, from_file]
-    layers.append({key: value for key, value in flags.items() if value is not None})
+    layers.append(flags)
     layers += [_assign(key, value) for key, value in assignments(overrides, hyperparameters)]
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = merge(merged, layer if callable(env) else _with_limit(layer))
     config = RunConfig(**{**merged, "agent": agent, "env": name})
     where = wrapped(name if env is None else env, config.wrappers if wrappers is None else wrappers)
-    cls, spec = _probe(config, where)
-    if getattr(cls, "whole_episodes", False) and spec.max_episode_steps is None:
-        config = dataclasses.replace(config, max_episode_steps=WHOLE_EPISODE)
-        warnings.warn(
-            f"{config.env} states no time limit, and {agent} learns from whole episodes: they are "
-            f"cut after {WHOLE_EPISODE:,} steps. Choose another limit with --max-episode-steps N.",
-            stacklevel=2,
-        )
-    eval_every = merged.get("eval_every", min(max(1_000, config.steps // 20), 1_000_000))
-    config = dataclasses.replace(
+    decided = _decide(config, merged)
+    from rlzoo.agents import agent_class
+    from rlzoo.envs.vector import asked
+
+    with asked(where, **config.env_settings) as (original, probe):
+        cls = agent_class(config.agent, probe.spec)
+        if isinstance(found := decided[cls], ValueError):
+            raise found
+        config, torso = found
+        if getattr(cls, "whole_episodes", False) and probe.max_episode_steps is None:
+            config = dataclasses.replace(config, max_episode_steps=WHOLE_EPISODE)
+            probe = probe._replace(max_episode_steps=WHOLE_EPISODE)
+            warnings.warn(
+                f"{config.env} states no time limit, and {agent} learns from whole episodes: they "
+                f"are cut after {WHOLE_EPISODE:,} steps. Choose another limit with "
+                "--max-episode-steps N.",
+                stacklevel=2,
+            )
+        if torso is not None:
+            choice = merge(default_torso(torso, probe.spec), config.torso)
+            config = dataclasses.replace(config, torso=filled(choice, known_torsos(), "torso"))
+        params = config.agent_params
+        if "replay_capacity" in params and "replay_capacity" not in merged.get("agent_params", {}):
+            capacity = default_capacity(probe.spec, params)
+            params = {**params, "replay_capacity": capacity}
+            config = dataclasses.replace(config, agent_params=params)
+        ported = _ported(config, where, cls, original, probe.spec)
+        loop = "host" if ported is None else "graph"
+        return dataclasses.replace(config, loop=loop), Opened(probe, ported)
+
+
+def _decide(
+    config: RunConfig, given: Mapping[str, Any]
+) -> dict[Any, tuple[RunConfig, str | None] | ValueError]:
+    """Returns by each class that the agent may be what no environment has a say in.
+
+    It is the configuration with every setting filled in and checked, and the name of a torso that
+    is still to be fitted to the observations; or why this class refuses it.
+
+    Args:
+        config: of the run, its open sections partial.
+        given: the layers merged.
+
+    Raises:
+        ValueError: every class refuses it, and for the same reason.
+    """
+    check_agent(config.agent)
+    entry = AGENTS[config.agent]
+    decided: dict[Any, tuple[RunConfig, str | None] | ValueError] = {}
+    for cls in entry.values() if isinstance(entry, dict) else [entry]:
+        try:
+            decided[cls] = _complete(_with_defaults(config, given, cls), cls)
+        except ValueError as error:
+            decided[cls] = error
+    refused = [error for error in decided.values() if isinstance(error, ValueError)]
+    if len(refused) == len(decided) and len({str(error) for error in refused}) == 1:
+        raise refused[0]
+    return decided
+
+
+def _with_defaults(config: RunConfig, given: Mapping[str, Any], cls: Any) -> RunConfig:
+    """Returns the configuration with the options that depend on others where they are not given."""
+    eval_every = given.get("eval_every", min(max(1_000, config.steps // 20), 1_000_000))
+    # Where different states look the same, the best policy draws its actions; the most probable
+    # ones are another policy, which nothing has trained.
+    mode = "policy" if getattr(cls, "policy_scores", False) else "greedy"
+    return dataclasses.replace(
         config,
-        num_envs=merged.get("num_envs", getattr(cls.Config, "num_envs", 1)),
-        # Where different states look the same, the best policy draws its actions; the most
-        # probable ones are another policy, which nothing has trained.
-        eval_mode=merged.get(
-            "eval_mode", "policy" if getattr(cls, "policy_scores", False) else "greedy"
-        ),
+        num_envs=given.get("num_envs", getattr(cls.Config, "num_envs", 1)),
+        eval_mode=given.get("eval_mode", mode),
         eval_every=eval_every,
-        checkpoint_every=merged.get("checkpoint_every", eval_every),
-        log_every=merged.get("log_every", min(max(1_000, config.steps // 1_000), 100_000)),
+        checkpoint_every=given.get("checkpoint_every", eval_every),
+        log_every=given.get("log_every", min(max(1_000, config.steps // 1_000), 100_000)),
     )
-    return complete(config, where, (cls, spec))
 
 
 def env_settings(
@@ -193,17 +226,11 @@ def env_settings(
     return merged
 
 
-def complete(
-    config: RunConfig, env: "EnvSource", probed: tuple[Any, EnvSpec] | None = None
-) -> RunConfig:
+def _complete(config: RunConfig, cls: Any) -> tuple[RunConfig, str | None]:
     """Returns `config` with every hyperparameter filled in and checked against its class.
 
-    Args:
-        config: the run's configuration, its three open sections possibly partial.
-        env: the environment's id, or what makes it, its wrappers around it.
-        probed: the agent's class and what the environment is like, where they are known already.
+    With it comes the name of the torso that the class takes where none is named, else None.
     """
-    cls, spec = probed or _probe(config, env)
     decided = cls.Config(**fill(cls.Config, config.agent_params, also=_OPTIONS))
     params = describe(vars(decided))
     # Which torso and strategy an agent takes by default, and how many environments, are
@@ -226,20 +253,18 @@ def complete(
             f"{config.agent} keeps a table for the Discrete observations of {config.env} and "
             f"takes no torso, received {config.torso.get('name')!r}. Leave the torso out."
         )
-    torso = merge(default_torso(default, spec), config.torso) if default else {}
-    if "replay_capacity" in params and "replay_capacity" not in config.agent_params:
-        params["replay_capacity"] = default_capacity(spec, params)
-    return dataclasses.replace(
+    named = "name" in config.torso
+    config = dataclasses.replace(
         config,
-        loop=_loop(config, env, getattr(cls, "loops", ("host", "graph"))),
         agent_params=params,
         exploration=filled(exploration, EXPLORATIONS, "exploration") if exploration else {},
-        torso=filled(torso, known_torsos(), "torso") if torso else {},
-        transfer=_transfer(config.transfer, torso),
+        torso=filled(config.torso, known_torsos(), "torso") if named else config.torso,
+        transfer=_transfer(config.transfer, default),
     )
+    return config, None if named else default
 
 
-def _transfer(transfer: Mapping[str, Any], torso: Mapping[str, Any]) -> dict[str, Any]:
+def _transfer(transfer: Mapping[str, Any], torso: str | None) -> dict[str, Any]:
     if not transfer:
         return {}
     if not torso:
@@ -268,22 +293,21 @@ def _pretrained(run: str | Path, torso: Any) -> tuple[dict[str, Any], str]:
     )
 
 
-def _probe(config: RunConfig, env: "EnvSource") -> tuple[Any, EnvSpec]:
-    """Returns the class that learns on the kind of observations that `env` has, and its spec."""
-    check_agent(config.agent)
-    from rlzoo import agents
-    from rlzoo.envs import make_envs
+def _ported(
+    config: RunConfig, env: "EnvSource", cls: Any, original: Any, spec: EnvSpec
+) -> "Callable[[int], PortedEnvs] | None":
+    """Returns what makes the environments of the graph loop, None where the host loop is to run.
 
-    probe = make_envs(env, 1, 0, **config.env_settings)
-    probe.close()
-    return agents.agent_class(config.agent, probe.spec), probe.spec
+    Args:
+        config: of the run, whose loop may be auto.
+        env: what makes its environments.
+        cls: the agent's class.
+        original: one that was made.
+        spec: of it.
+    """
+    from rlzoo.envs.ports import ported
 
-
-def _loop(config: RunConfig, env: "EnvSource", known: tuple[str, ...]) -> str:
-    """Returns the loop that `auto` stands for; checks that the graph loop can be had."""
-    from rlzoo.envs import make_env
-    from rlzoo.envs.ports import make_port
-
+    known = getattr(cls, "loops", ("host", "graph"))
     if config.loop == "graph" and "graph" not in known:
         raise ValueError(f"{config.agent} runs in the host loop only. Leave --loop out.")
     if config.loop == "graph" and config.wrappers:
@@ -292,10 +316,10 @@ def _loop(config: RunConfig, env: "EnvSource", known: tuple[str, ...]) -> str:
             "out, or the wrappers."
         )
     if config.loop == "host" or "graph" not in known:
-        return "host"
+        return None
     in_envs = config.eval_env == "training"
     if config.loop == "auto" and (config.vector == "async" or in_envs or not isinstance(env, str)):
-        return "host"
+        return None
     if config.vector == "async":
         raise ValueError(
             "vector: 'async' steps environments in processes, which the graph loop has none of: "
@@ -306,16 +330,12 @@ def _loop(config: RunConfig, env: "EnvSource", known: tuple[str, ...]) -> str:
             "eval_env: 'training' evaluates in the environments that the host loop trains in, "
             "and the graph loop has none: use --loop host, or eval_env separate or none."
         )
-    original = make_env(env, **config.env_settings)
     try:
-        make_port(original)
+        return ported(original, spec)
     except ValueError:
         if config.loop == "graph":
             raise
-        return "host"
-    finally:
-        original.close()
-    return "graph"
+        return None
 
 
 def _assign(key: str, value: Any) -> dict[str, Any]:

@@ -4,13 +4,17 @@
 its own. Nothing that is not finite gets out, and no transition is made up.
 """
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
+
+import gymnasium
 
 from rlzoo.envs import slot
 from rlzoo.envs.check import check_env
 from rlzoo.envs.making import EnvSource, close_env, env_factory
-from rlzoo.envs.slot import MakeEnv, Probe
+from rlzoo.envs.slot import Probe
 from rlzoo.envs.sync import SyncEnvs
 from rlzoo.envs.workers import AsyncEnvs
 from rlzoo.text import nearest
@@ -66,19 +70,31 @@ def make_envs(
         )
     if mode not in _MODES:
         raise ValueError(f"unknown mode {mode!r}. {nearest(mode, _MODES)}")
-    make = env_factory(env, env_kwargs, max_episode_steps)
     if probe is None:
-        probe = _probe(env, make, check)
+        with asked(env, env_kwargs, max_episode_steps, check=check) as (_, probe):
+            pass
+    make = env_factory(env, env_kwargs, max_episode_steps)
     kind = functools.partial(AsyncEnvs, step_timeout=step_timeout)
     return (kind if mode == "async" else SyncEnvs)(make, num_envs, seed, on_env_error, probe)
 
 
-def _probe(env: EnvSource, make: MakeEnv, check: bool) -> Probe:
-    """Returns what an environment tells that is made for this, checked and closed."""
-    asked = make()
+@contextlib.contextmanager
+def asked(
+    env: EnvSource,
+    env_kwargs: dict[str, Any] | None = None,
+    max_episode_steps: int = 0,
+    *,
+    check: bool = True,
+) -> Iterator[tuple[gymnasium.Env, Probe]]:
+    """Makes one environment to see what it is like, and closes it afterwards.
+
+    Yields the environment, after an episode of the check, and what it tells of all that are made
+    like it. Arguments and errors are those of `make_envs`.
+    """
+    made = env_factory(env, env_kwargs, max_episode_steps)()
     try:
-        if check and (problems := check_env(asked, faults=False)):
+        if check and (problems := check_env(made, faults=False)):
             raise ValueError(f"rlzoo cannot work with {env}: {' '.join(problems)}")
-        return slot.probe(asked)
+        yield made, slot.probe(made)
     finally:
-        close_env(asked)
+        close_env(made)

@@ -14,6 +14,7 @@ from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
 from rlzoo.envs.making import RAISED
 from rlzoo.envs.ports import PortedEnvs
+from rlzoo.envs.slot import Probe
 from rlzoo.loops.evaluate import Evaluation, Evaluator, num_envs
 from rlzoo.loops.graph import GraphLoop
 from rlzoo.loops.host import HostLoop
@@ -149,7 +150,11 @@ def acting_variables(agent: Agent) -> dict[str, Any]:
 
 
 def evaluation_envs(
-    config: RunConfig, env: Any, training: Envs | PortedEnvs, tell: Callable[[str], None]
+    config: RunConfig,
+    env: Any,
+    training: Envs | PortedEnvs,
+    probe: Probe,
+    tell: Callable[[str], None],
 ) -> tuple[Envs | None, RunConfig]:
     """Returns the environments to evaluate in, and the configuration with where that is.
 
@@ -158,8 +163,7 @@ def evaluation_envs(
     made = None
     if config.eval_env == "separate":
         count = num_envs(config, config.eval_episodes)
-        known = training.probe if isinstance(training, Envs) else None
-        made = make_envs(env, count, 0, check=False, probe=known, **config.env_settings)
+        made = make_envs(env, count, 0, probe=probe, **config.env_settings)
         try:
             made.open()
         except RAISED as error:

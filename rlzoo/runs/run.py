@@ -14,8 +14,9 @@ from rlzoo.agents import Agent
 from rlzoo.config.advice import advice
 from rlzoo.config.choices import make_exploration
 from rlzoo.config.files import load_run, to_yaml
+from rlzoo.config.opening import Opened
 from rlzoo.config.record import RunConfig
-from rlzoo.config.resolve import resolve
+from rlzoo.config.resolve import resolve_and_open
 from rlzoo.config.values import CALLABLE
 from rlzoo.exploration import Exploration
 from rlzoo.loops.evaluate import Evaluation
@@ -177,7 +178,7 @@ def train(
         None if isinstance(exploration, (str, Mapping)) else exploration,
         wrappers,
     )
-    resolved = resolve(
+    resolved, known = resolve_and_open(
         agent,
         env,
         preset=preset,
@@ -207,7 +208,7 @@ def train(
         with files.lock(path):
             made_of = resolved.env, resolved.wrappers, resolved.agent
             claim(path, advice("resume", path, *made_of))
-            return _train(path, resolved, source, quiet, callbacks, loggers)
+            return _train(path, resolved, source, quiet, callbacks, loggers, known=known)
     finally:  # a run that could not start leaves no folders behind
         files.remove_empty(path, parents=0 if run_dir is not None else 3)
 
@@ -281,10 +282,11 @@ def _train(
     callbacks: Iterable[Any],
     loggers: Iterable[Any],
     exploration: Exploration | None = None,
+    known: Opened | None = None,
 ) -> Run:
     """Trains from the newest checkpoint, if there is one, to the end of `config.steps`."""
     with Stop() as stop:
-        session = Session(run_dir, config, source, stop, quiet, callbacks, loggers)
+        session = Session(run_dir, config, source, stop, quiet, callbacks, loggers, known)
         with contextlib.closing(session):
             if exploration is not None:  # from now on; the checkpoint was read with the one before
                 session.follow(exploration)

@@ -21,18 +21,18 @@ from rlzoo.config.advice import advice
 from rlzoo.config.describe import flatten
 from rlzoo.config.files import from_yaml, load_run, to_yaml
 from rlzoo.config.record import RunConfig
-from rlzoo.config.resolve import resolve
+from rlzoo.config.resolve import resolve_and_open
 from rlzoo.config.values import CALLABLE, typed
 from rlzoo.config.wrappers import describe
-from rlzoo.envs import make_envs
 from rlzoo.reports import aggregate
 from rlzoo.reports import log as logs
 from rlzoo.reports.loggers import LOGGERS, adapter
-from rlzoo.runs.build import Source, build_agent, environment
+from rlzoo.runs.build import Source, build_agent
 from rlzoo.runs.claim import claim
 from rlzoo.runs.entry import entry
-from rlzoo.runs.run import further, new_run_dir
+from rlzoo.runs.run import further, new_run_dir, train
 from rlzoo.runs.stop import Interrupted, Stop
+from rlzoo.spaces import EnvSpec
 from rlzoo.storage import files
 from rlzoo.tables import import_named
 from rlzoo.text import short
@@ -45,8 +45,8 @@ _SHARED = {  # of one machine, among several processes
 }
 
 
-# What `resolve` takes, but for what has a place of its own here; all else is a hyperparameter.
-_FLAGS = inspect.signature(resolve).parameters.keys() - {"agent", "env", "seed", "file"}
+# What a run takes by name, which goes below the overrides; all else goes beside them.
+_FLAGS = inspect.signature(train).parameters.keys() - {"seed", "hyperparameters"}
 
 
 class SeedsFailed(Exception):
@@ -92,11 +92,13 @@ def train_seeds(
     """
     unique = _numbers(seeds)
     flags = {name: settings.pop(name) for name in _FLAGS & settings.keys()}
-    first = resolve(agent, env, file=config, seed=unique[0], **flags, hyperparameters=settings)
+    first, known = resolve_and_open(
+        agent, env, file=config, seed=unique[0], **flags, hyperparameters=settings
+    )
     if first.seed != unique[0]:
         raise ValueError("seed: expected either seeds or the setting seed, received both.")
     configs = {seed: dataclasses.replace(first, seed=seed) for seed in unique}
-    _check(first, env, flags.get("wrappers"))
+    _check(first, known.probe.spec, env, flags.get("wrappers"))
     options = _options(first.agent, env, flags.get("wrappers"), callbacks, loggers, quiet)
     path = files.run_path(run_dir) if run_dir is not None else new_run_dir(first, "seeds")
     with files.lock(path):
@@ -161,7 +163,9 @@ def _numbers(seeds: Iterable[int]) -> list[int]:
     return numbers
 
 
-def _check(config: RunConfig, env: str | None, wrappers: Sequence[Any] | None) -> None:
+def _check(
+    config: RunConfig, spec: EnvSpec, env: str | None, wrappers: Sequence[Any] | None
+) -> None:
     """Refuses what every seed would fail of."""
     for key, value in flatten(dataclasses.asdict(config)).items():
         if CALLABLE in str(value):
@@ -175,9 +179,7 @@ def _check(config: RunConfig, env: str | None, wrappers: Sequence[Any] | None) -
             "run's torso (torso_from=RUN), or call rlzoo.train once for each seed."
         )
     from_yaml(to_yaml(config), env=env, wrappers=wrappers)
-    probe = make_envs(environment(config, Source()), 1, 0, **config.env_settings)
-    probe.close()
-    build_agent(config, probe.spec, Source())
+    build_agent(config, spec, Source())
 
 
 def _options(

@@ -13,11 +13,12 @@ import numpy as np
 
 from rlzoo import networks
 from rlzoo.config.describe import describe, settings
+from rlzoo.config.opening import Opened, opened
 from rlzoo.config.record import RunConfig, Transfer
 from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
 from rlzoo.envs.making import RAISED
-from rlzoo.envs.ports import PortedEnvs, make_ported_envs
+from rlzoo.envs.ports import PortedEnvs
 from rlzoo.exploration import Exploration, check_strategy
 from rlzoo.loops.graph import GraphLoop
 from rlzoo.loops.host import HostLoop
@@ -62,6 +63,7 @@ class Session:
         quiet: bool,
         callbacks: Iterable[Any] = (),
         loggers: Iterable[Any] = (),
+        known: Opened | None = None,
     ):
         self.callbacks = Callbacks(callbacks)  # first: what is wrong there is known at once
         self.run_dir = run_dir
@@ -73,10 +75,11 @@ class Session:
         self._saved = time.monotonic()  # when the newest checkpoint was written
         self._means = Means()
         self._stop = stop
-        with contextlib.ExitStack() as opened:  # closed at once if the rest fails
+        with contextlib.ExitStack() as closing:  # closed at once if the rest fails
             envs: Envs | PortedEnvs
-            if config.loop == "graph":
-                envs = make_ported_envs(self.env, config.num_envs, **config.env_settings)
+            probe, ported = known or opened(config, self.env)
+            if ported is not None:
+                envs = ported(config.num_envs)
             else:
                 envs = make_envs(
                     self.env,
@@ -85,9 +88,10 @@ class Session:
                     mode=config.vector,
                     on_env_error=config.on_env_error,
                     step_timeout=config.env_step_timeout,
+                    probe=probe,
                     **config.env_settings,
                 )
-                opened.callback(envs.close)
+                closing.callback(envs.close)
                 with contextlib.suppress(*RAISED):  # said at the first reset
                     envs.open()
             fresh = not checkpoint.checkpoints(run_dir / "checkpoints")
@@ -108,7 +112,7 @@ class Session:
                 loggers=loggers,
                 settings={**settings(dataclasses.asdict(config)), "seed": config.seed},
             )
-            opened.callback(self.log.close)
+            closing.callback(self.log.close)
             stop.message = self.log.message
             size = sum(map(variable_bytes, self.agent.variables().values())) / 2**20
             self.log.message(
@@ -117,15 +121,17 @@ class Session:
             )
             if note:
                 self.log.message(note)
-            evaluated_in, self.config = evaluation_envs(config, self.env, envs, self.log.message)
+            evaluated_in, self.config = evaluation_envs(
+                config, self.env, envs, probe, self.log.message
+            )
             if evaluated_in is not None:
-                opened.callback(evaluated_in.close)
+                closing.callback(evaluated_in.close)
             self.evaluations = Evaluations(
                 self.agent, self.loop, evaluated_in, self.config, run_dir
             )
             if found is not None:
                 self._restore(*found)
-            self.close = opened.pop_all().close
+            self.close = closing.pop_all().close
 
     def run(self) -> dict[str, Any]:
         """Trains to the end, saving on the way; returns the summary."""

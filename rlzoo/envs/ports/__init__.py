@@ -3,6 +3,8 @@
 A new one is one file and one line here.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -19,7 +21,8 @@ from rlzoo.envs.ports.memory import Memory
 from rlzoo.envs.ports.mountain_car import MountainCar, MountainCarContinuous
 from rlzoo.envs.ports.pendulum import Pendulum
 from rlzoo.envs.ports.tabular import Tabular
-from rlzoo.envs.slot import probe
+from rlzoo.envs.slot import probe, time_limit
+from rlzoo.spaces import EnvSpec
 
 PORTS: dict[str, type[Port]] = {  # by the id that Gymnasium registers
     "Acrobot-v1": Acrobot,
@@ -45,7 +48,7 @@ PORTS: dict[str, type[Port]] = {  # by the id that Gymnasium registers
     "rlzoo/ShortcutMaze-v0": Maze,
 }
 
-__all__ = ["PORTS", "EnvState", "Port", "PortedEnvs", "make_port", "make_ported_envs"]
+__all__ = ["PORTS", "EnvState", "Port", "PortedEnvs", "make_port", "make_ported_envs", "ported"]
 
 
 def make_port(env: gymnasium.Env) -> Port:
@@ -79,10 +82,23 @@ def make_ported_envs(
     """Returns N copies of the port of an environment. Arguments are as in `make_envs`."""
     original = make_env(env, env_kwargs, max_episode_steps)
     try:
-        spec = probe(original).spec
-        name = "_max_episode_steps"  # of the wrapper that truncates
-        wrapped = original.get_wrapper_attr(name) if original.has_wrapper_attr(name) else None
-        truncates = wrapped == spec.max_episode_steps
-        return PortedEnvs(make_port(original), spec, num_envs, truncates)
+        return ported(original, probe(original).spec)(num_envs)
     finally:
         original.close()
+
+
+def ported(original: gymnasium.Env, spec: EnvSpec) -> Callable[[int], PortedEnvs]:
+    """Returns what makes N copies of the port of an environment, which may be closed by then.
+
+    Args:
+        original: the environment.
+        spec: of it; its time limit may be another than the original's.
+
+    Raises:
+        ValueError: as `make_port`.
+    """
+    name = "_max_episode_steps"  # of the wrapper that truncates
+    wrapped = original.get_wrapper_attr(name) if original.has_wrapper_attr(name) else None
+    limit = spec.max_episode_steps
+    truncates = limit == wrapped or limit != time_limit(original)
+    return partial(PortedEnvs, make_port(original), spec, truncates=truncates)

@@ -15,9 +15,9 @@ from rlzoo.envs import make_envs
 from rlzoo.envs.ports import PortedEnvs
 from rlzoo.envs.ports.base import where
 from rlzoo.exploration import Softmax
-from rlzoo.loops.compiled import ENV_RESET, ENV_STEP
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
+from rlzoo.ops.streams import ENV_RESET, ENV_STEP
 from rlzoo.spaces import MASK, Box, Discrete, EnvSpec, Mask, MultiDiscrete, map_leaves, mask_of
 from rlzoo.types import Chunk, TimeStep
 from tests.env_doubles import ChainEnv

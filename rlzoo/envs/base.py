@@ -13,6 +13,7 @@ import numpy as np
 from rlzoo.envs.checked import checked_actions, checked_mask, checked_state
 from rlzoo.envs.slot import Fault, MakeEnv, Probe, env_action
 from rlzoo.envs.spaces import in_float32, warn_if_inexact
+from rlzoo.ops.streams import derived
 from rlzoo.spaces import Box, EnvSpec, copy_row, items, leaves, map_leaves
 from rlzoo.types import TimeStep
 
@@ -79,8 +80,7 @@ class Envs:
 
     def episode_seed(self, index: int) -> int:
         """Returns the seed that environment `index` was last reset with."""
-        entropy = (self.seed, index, max(self._episode[index], 0))
-        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        return derived(self.seed, index, max(self._episode[index], 0))
 
     @property
     def lifetime_steps(self) -> list[int]:

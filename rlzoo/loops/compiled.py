@@ -12,10 +12,9 @@ from rlzoo import compile_cache, quiet
 from rlzoo.agents import Agent
 from rlzoo.loops.naming import named_by_text
 from rlzoo.ops import rng
+from rlzoo.ops.streams import ACT
 from rlzoo.spaces import map_leaves
 from rlzoo.types import Chunk, TimeStep
-
-ACT, UPDATE, ENV_STEP, ENV_RESET = range(4)  # random streams of a run
 
 
 class LoopState(NamedTuple):

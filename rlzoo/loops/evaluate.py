@@ -14,6 +14,7 @@ from rlzoo.config.record import RunConfig
 from rlzoo.envs.base import Envs
 from rlzoo.exploration import EpsilonGreedy, EpsilonSoftmax, Exploration, Softmax
 from rlzoo.loops.compiled import compile_act, initial_state
+from rlzoo.ops.streams import derived
 from rlzoo.spaces import Discrete, leaves
 
 Mode = Literal["greedy", "policy", "explore"]
@@ -161,4 +162,4 @@ def actor(agent: Agent, mode: Mode) -> tuple[Agent, bool]:
 
 def _first_draw(seed: int, episode: int) -> int:
     """Returns where among an evaluation's random draws those of some episodes begin."""
-    return int(np.random.SeedSequence((seed, episode)).generate_state(1)[0]) >> 1
+    return derived(seed, episode) >> 1

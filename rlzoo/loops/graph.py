@@ -13,10 +13,6 @@ from rlzoo.agents import Agent
 from rlzoo.envs.ports import EnvState, PortedEnvs
 from rlzoo.envs.ports.base import where
 from rlzoo.loops.compiled import (
-    ACT,
-    ENV_RESET,
-    ENV_STEP,
-    UPDATE,
     Compiled,
     Episodes,
     LoopState,
@@ -30,6 +26,7 @@ from rlzoo.loops.compiled import (
     tensor_specs,
 )
 from rlzoo.ops import rng
+from rlzoo.ops.streams import ACT, ENV_RESET, ENV_STEP, UPDATE
 from rlzoo.spaces import map_leaves
 from rlzoo.types import Chunk
 

@@ -10,8 +10,6 @@ import tensorflow as tf
 from rlzoo.agents import Agent
 from rlzoo.envs.base import Envs
 from rlzoo.loops.compiled import (
-    ACT,
-    UPDATE,
     Compiled,
     Episodes,
     LoopState,
@@ -27,6 +25,7 @@ from rlzoo.loops.compiled import (
 )
 from rlzoo.loops.light import NumpyActor
 from rlzoo.ops import rng
+from rlzoo.ops.streams import ACT, UPDATE
 from rlzoo.spaces import Discrete, Layout, filled, items, leaves, map_leaves, write_row
 from rlzoo.types import Chunk
 

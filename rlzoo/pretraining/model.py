@@ -7,8 +7,8 @@ import keras
 
 from rlzoo import networks
 from rlzoo.config.choices import make_torso
-from rlzoo.pretraining.record import HEAD, LAYERS, TORSO, PretrainConfig
-from rlzoo.runs.build import stream
+from rlzoo.ops.streams import HEAD, LAYERS, PRETRAINED_TORSO, derived
+from rlzoo.pretraining.record import PretrainConfig
 from rlzoo.spaces import Leaf
 from rlzoo.tasks import Problem, Task
 
@@ -96,9 +96,9 @@ def named_arrays(model: keras.Model, torso: keras.Layer) -> dict[str, Any]:
 def compiled_model(config: PretrainConfig, problem: Problem) -> tuple[keras.Model, keras.Layer]:
     """Returns the model that a run trains, ready for `fit`, and the torso in it."""
     task = config.task
-    keras.utils.set_random_seed(stream(config.seed, LAYERS))
-    torso = make_torso(task.torso, stream(config.seed, TORSO) % 2**31)
-    model = build_model(problem, torso, stream(config.seed, HEAD) % 2**31)
+    keras.utils.set_random_seed(derived(config.seed, LAYERS))
+    torso = make_torso(task.torso, derived(config.seed, PRETRAINED_TORSO) % 2**31)
+    model = build_model(problem, torso, derived(config.seed, HEAD) % 2**31)
     steps = task.epochs * batches_in(problem, task)
     schedule = keras.optimizers.schedules.CosineDecay(task.learning_rate, steps)
     optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0)

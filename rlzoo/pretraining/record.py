@@ -1,11 +1,9 @@
-"""What a pretraining run is told to do, and its streams of randomness."""
+"""What a pretraining run is told to do."""
 
 import dataclasses
 from typing import Any, NamedTuple
 
 from rlzoo.tasks import Task
-
-DATA, TORSO, HEAD, LAYERS, ORDER = range(5)  # streams of randomness
 
 
 class PretrainConfig(NamedTuple):

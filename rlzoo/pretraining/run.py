@@ -20,10 +20,11 @@ from rlzoo.config.choices import filled
 from rlzoo.config.plain_yaml import load_yaml, read_text
 from rlzoo.config.values import assignments, fill, merge, typed
 from rlzoo.networks import TORSOS
+from rlzoo.ops.streams import DATA, derived
 from rlzoo.pretraining.model import batches_in, compiled_model, trained
-from rlzoo.pretraining.record import DATA, PretrainConfig
+from rlzoo.pretraining.record import PretrainConfig
 from rlzoo.pretraining.session import Session, newest
-from rlzoo.runs.build import open_log, stream
+from rlzoo.runs.build import open_log
 from rlzoo.runs.claim import claim
 from rlzoo.runs.entry import entry
 from rlzoo.runs.stop import Stop
@@ -188,7 +189,7 @@ def load_config(run_dir: Path, env: str | None = None) -> PretrainConfig:
 
 
 def _train(run_dir: Path, config: PretrainConfig, quiet: bool) -> Pretrained:
-    problem = config.task.problem(stream(config.seed, DATA) % 2**31)
+    problem = config.task.problem(derived(config.seed, DATA) % 2**31)
     model, torso = compiled_model(config, problem)
     total = config.task.epochs * batches_in(problem, config.task)
     found = newest(run_dir, trained(model, torso))

@@ -10,12 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo.config.describe import flatten
+from rlzoo.ops.streams import ORDER, derived
 from rlzoo.pretraining.model import batches_in, named_arrays, step_spec, trained
-from rlzoo.pretraining.record import ORDER, PretrainConfig
+from rlzoo.pretraining.record import PretrainConfig
 from rlzoo.reports import curves, hparams, pictures
 from rlzoo.reports import log as logs
 from rlzoo.runs import meta as metas
-from rlzoo.runs.build import assign, stream, template_of
+from rlzoo.runs.build import assign, template_of
 from rlzoo.runs.stop import Interrupted, Stop
 from rlzoo.spaces import plain
 from rlzoo.storage import checkpoint, manifest
@@ -152,7 +153,7 @@ class Session:
 
         One pipeline for all: to build it takes as long as many gradient steps of a small network.
         """
-        size, seed = self.config.task.batch_size, stream(self.config.seed, ORDER) % 2**31
+        size, seed = self.config.task.batch_size, derived(self.config.seed, ORDER) % 2**31
         with tf.device("cpu:0"):
             train = tf.nest.map_structure(tf.constant, tuple(self.problem.train))
             count = len(self.problem.train.targets)

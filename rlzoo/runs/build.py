@@ -18,15 +18,13 @@ from rlzoo.config.values import CALLABLE, fill
 from rlzoo.config.wrappers import wrapped
 from rlzoo.envs.making import EnvSource
 from rlzoo.exploration import Exploration, check_strategy
+from rlzoo.ops.streams import AGENT, TORSO, derived
 from rlzoo.reports import log as logs
 from rlzoo.runs import meta as metas
 from rlzoo.runs.transfer import put_to_work
 from rlzoo.spaces import Discrete, EnvSpec, leaves, unmasked
 from rlzoo.storage import checkpoint
 from rlzoo.text import short
-
-EVAL, FINAL = 1, 2  # streams of evaluation seeds: to choose the best, to judge it
-_TORSO, _AGENT = 3, 4  # streams of initial weights
 
 
 class Source(NamedTuple):
@@ -90,7 +88,7 @@ def build_agent(config: RunConfig, spec: EnvSpec, source: Source, *, fresh: bool
                 "This run's torso began with weights of its own, which no configuration holds: "
                 "pass it again (torso=...)."
             )
-        torso = make_torso(config.torso, stream(config.seed, _TORSO) % 2**31)
+        torso = make_torso(config.torso, derived(config.seed, TORSO) % 2**31)
     if config.transfer:
         load = fresh and source.torso is None
         torso = put_to_work(torso, Transfer(**config.transfer), spec, load)
@@ -102,7 +100,7 @@ def build_agent(config: RunConfig, spec: EnvSpec, source: Source, *, fresh: bool
     hyperparameters = cls.Config(**fill(cls.Config, config.agent_params))
     # For layers without seeds; here, so that it does not matter where the torso came from.
     keras.utils.set_random_seed(config.seed % 2**32)
-    return cls(spec, hyperparameters, strategy, torso, stream(config.seed, _AGENT) % 2**31)
+    return cls(spec, hyperparameters, strategy, torso, derived(config.seed, AGENT) % 2**31)
 
 
 def read_checkpoint(
@@ -159,11 +157,6 @@ def assign(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> No
 def variable_bytes(variable: Any) -> int:
     """Returns the memory in bytes that a variable takes."""
     return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
-
-
-def stream(seed: int, number: int) -> int:
-    """Returns the seed of one of a run's streams of randomness."""
-    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
 def _check_named(choice: dict, what: str) -> None:

@@ -18,8 +18,9 @@ from rlzoo.envs.slot import Probe
 from rlzoo.loops.evaluate import Evaluation, Evaluator, num_envs
 from rlzoo.loops.graph import GraphLoop
 from rlzoo.loops.host import HostLoop
+from rlzoo.ops.streams import EVAL, FINAL, derived
 from rlzoo.reports import log as logs
-from rlzoo.runs.build import EVAL, FINAL, assign, read_checkpoint, stream, template_of
+from rlzoo.runs.build import assign, read_checkpoint, template_of
 from rlzoo.storage import checkpoint
 
 _LAST_ROWS = 10  # of the log: the training that stands for evaluations where there are none
@@ -67,7 +68,7 @@ class Evaluations:
         """
         if (evaluator := self._evaluator) is None:
             return None, False
-        seed = stream(self._config.seed, EVAL)
+        seed = derived(self._config.seed, EVAL)
         result, best = self._play(evaluator, seed, on_step), self.best
         if self._loop.lifetime_steps() and best > -np.inf:
             # What the best was judged in is gone: how good is it now?
@@ -93,7 +94,7 @@ class Evaluations:
                 "last_std_return": None,
                 "area": logs.mean_height(series),
             }
-        seed = stream(self._config.seed, FINAL)
+        seed = derived(self._config.seed, FINAL)
         last = self._play(evaluator, seed, on_step)
         weights, path = self.read_best()
         best = self._play(evaluator, seed, on_step, weights)

@@ -21,16 +21,15 @@ from rlzoo.envs.spaces import name_of, parts_of
 from rlzoo.exploration import Exploration
 from rlzoo.loops import evaluate as evaluation
 from rlzoo.loops.compiled import Compiled, compile_act, initial_state
+from rlzoo.ops.streams import FINAL, derived
 from rlzoo.runs import meta as metas
 from rlzoo.runs import record as film
 from rlzoo.runs.build import (
-    FINAL,
     Source,
     assign,
     build_agent,
     environment,
     read_checkpoint,
-    stream,
     template_of,
 )
 from rlzoo.runs.entry import check_process, entry
@@ -230,7 +229,7 @@ def evaluate(
         max_episode_steps=max_episode_steps,
         eval_mode=eval_mode,
     )
-    chosen: int = stream(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
+    chosen: int = derived(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
     with contextlib.closing(envs):
         evaluator = evaluation.Evaluator(acting, envs, episodes, config.eval_mode)
         return evaluator.run(chosen, lifetime_steps)
@@ -258,7 +257,7 @@ def record(
     acting, config, envs, lifetime_steps = _load(
         run_path(run_dir), source, agent, max_episode_steps=max_episode_steps, eval_mode=eval_mode
     )
-    chosen: int = stream(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
+    chosen: int = derived(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
     where = environment(config, source)
     settings = config.env_settings
     return film.record(

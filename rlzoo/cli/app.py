@@ -37,9 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with outliving_readers(), _warnings_in_a_line():
         try:
             if as_json:
+                from rlzoo.config.values import json_value
+
                 with redirected(1, 2), contextlib.redirect_stdout(sys.stderr):
                     result = command(args)
-                print(json.dumps(_plain(result), allow_nan=False))
+                print(json.dumps(json_value(result), allow_nan=False))
             else:
                 result = command(args)
                 commands.show(args.command, result)
@@ -101,18 +103,3 @@ def _say(text: str) -> None:
     if len(line) > _LONGEST:
         line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
     print(f"rlzoo: {line}", file=sys.stderr)
-
-
-def _plain(value: Any) -> Any:
-    """Returns a value that JSON can hold: NaN and infinity become null, the rest as it reads."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):  # NumPy
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else None
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    return str(value)

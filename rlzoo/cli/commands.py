@@ -7,7 +7,7 @@ import argparse
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +28,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     _import_for(args.agent or _configured_agent(args.config))
     from rlzoo.runs import run, seeds
 
-    settings = {
-        "steps": args.steps,
-        "num_envs": args.num_envs,
-        "vector": args.vector,
-        "max_episode_steps": args.max_episode_steps,
-        "eval_mode": args.eval_mode,
-        "eval_env": args.eval_env,
-        "exploration": args.exploration,
-        "torso": args.torso,
-        "torso_from": args.torso_from,
-        "freeze": args.freeze,
-        "unfreeze_after": args.unfreeze_after,
-        "torso_lr_scale": args.torso_lr_scale,
-        "config": args.config,
-        "preset": not args.no_preset,
-        "overrides": args.overrides,
-        "run_dir": args.run_dir,
-        "loop": args.loop,
-        "until_return": args.until_return,
-        "wrappers": args.wrappers,
-        "callbacks": args.callbacks,
-        "loggers": args.loggers,
-        "quiet": args.quiet,
-    }
+    settings = _settings(args, but=("agent", "env", "seed", "seeds"))
     if args.seeds is not None:
         return seeds.train_seeds(args.agent, args.env, seeds=args.seeds, **settings)
     return run.train(args.agent, args.env, seed=args.seed, **settings).summary
@@ -63,19 +40,7 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     import_tensorflow()
     from rlzoo.pretraining import run as pretrain
 
-    return pretrain.pretrain(
-        args.task,
-        torso=args.torso,
-        epochs=args.epochs,
-        seed=args.seed,
-        config=args.config,
-        run_dir=args.run_dir,
-        overrides=args.overrides,
-        quiet=args.quiet,
-        data=args.data,
-        download=args.download or None,
-        env=args.env,
-    ).summary
+    return pretrain.pretrain(args.task, **_settings(args, but=("task",))).summary
 
 
 def predict(args: argparse.Namespace) -> dict[str, Any]:
@@ -334,6 +299,12 @@ def _outcome(result: Any) -> dict[str, Any]:
     """Returns what an `Evaluation` holds."""
     names = ("mean_return", "std_return", "episodes", "returns", "lengths")
     return {name: getattr(result, name) for name in names}
+
+
+def _settings(args: argparse.Namespace, but: Iterable[str]) -> dict[str, Any]:
+    """Returns what the flags say, by the names that Python's functions have for it."""
+    handled = {"command", "parser", "json", *but}
+    return {name: value for name, value in vars(args).items() if name not in handled}
 
 
 def _check_run(run: str) -> None:

@@ -4,17 +4,34 @@ import argparse
 from typing import Any
 
 from rlzoo import tables
+from rlzoo.cli import help
 
 _MOST_SEEDS = 1_000
 
 
 FILE = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # what completes, as shtab has it
-
-
 FOLDER = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"}
 
 
 Container = argparse._ActionsContainer  # a parser, or a group of its flags
+
+# The options of a run with a flag of their own, and what --help says of each. What one takes, its
+# field in `rlzoo.config.record.RunConfig` says.
+OF_RUN = {
+    "steps": "environment steps in all (default: as tuned, or 100,000)",
+    "until_return": "stop when an evaluation's mean return reaches X",
+    "loop": "graph trains in one compiled program, where the environment has a port in TensorFlow "
+    "ops; host steps any in Python (default auto: graph where it can be)",
+}
+OF_ENVIRONMENTS = {
+    "num_envs": "how many are stepped together (default: as the agent needs)",
+    "vector": "step them in this process, or in one process each (default sync)",
+    "max_episode_steps": "cut episodes after N steps (default: where the environment says)",
+    "eval_env": "evaluate in environments made for that (default), in those of training, or "
+    "nowhere",
+    "eval_mode": "how it acts in evaluation: by the best action; by a draw from the policy, where "
+    "it learns one (then the default); or so, but 1 action in 20 at random",
+}
 
 
 class Suggested(tuple):
@@ -31,6 +48,20 @@ class Agents(tuple):
     def __contains__(self, name):
         """Tells whether it is one of these names, or may be imported."""
         return ":" in name or super().__contains__(name)
+
+
+def add_option(parser: Container, name: str, about: str = "", metavar: str = "") -> None:
+    """Adds the flag of an option of a run, which takes what the field of that name takes."""
+    kinds = {"int": (count, "N"), "float": (float, "X")}
+    known = help.kind(name)
+    takes, shown = kinds.get(known[0], (None, "|".join(known)))
+    parser.add_argument(
+        f"--{name.replace('_', '-')}",
+        type=takes or str,
+        choices=None if takes else known,
+        metavar=metavar or shown,
+        help=about or {**OF_RUN, **OF_ENVIRONMENTS}[name],
+    )
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -77,27 +108,6 @@ def add_run_dir(parser: Container, default: str) -> None:
     action.complete = FOLDER  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def add_limit(parser: Container) -> None:
-    """Adds --max-episode-steps."""
-    parser.add_argument(
-        "--max-episode-steps",
-        type=count,
-        metavar="N",
-        help="cut episodes after N steps (default: where the environment says)",
-    )
-
-
-def add_mode(parser: Container) -> None:
-    """Adds --eval-mode."""
-    parser.add_argument(
-        "--eval-mode",
-        metavar="greedy|policy|explore",
-        choices=("greedy", "policy", "explore"),
-        help="how it acts in evaluation: by the best action; by a draw from the policy, where it "
-        "learns one (then the default); or so, but 1 action in 20 at random",
-    )
-
-
 def add_set(parser: Container) -> None:
     """Adds --set."""
     parser.add_argument(
@@ -107,16 +117,6 @@ def add_set(parser: Container) -> None:
         dest="overrides",
         metavar="KEY=VALUE",
         help="change one setting; may be repeated",
-    )
-
-
-def add_until_return(parser: Container) -> None:
-    """Adds --until-return."""
-    parser.add_argument(
-        "--until-return",
-        type=float,
-        metavar="X",
-        help="stop when an evaluation's mean return reaches X",
     )
 
 

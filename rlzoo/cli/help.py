@@ -83,6 +83,21 @@ def keys(name: str) -> list[str]:
     return [setting.name for settings in entries(name).values() for setting in settings]
 
 
+def kind(option: str) -> tuple[str, ...]:
+    """Returns the type of an option of a run by its name, or the names that it takes."""
+    fields: Any = _definition(_RUN_CONFIG)
+    node = next(n for n in fields.body if _code(getattr(n, "target", n)) == option)
+    if _is_literal(node):
+        return tuple(map(str, ast.literal_eval(node.annotation.slice)))
+    return (_code(node.annotation).removesuffix(" | None"),)
+
+
+def _is_literal(field: ast.AnnAssign) -> bool:
+    return (
+        isinstance(field.annotation, ast.Subscript) and _code(field.annotation.value) == "Literal"
+    )
+
+
 def table(settings: Iterable[Setting], width: int | None = None) -> str:
     """Returns the lines of a listing, not wider than the terminal."""
     settings = list(settings)
@@ -178,8 +193,8 @@ def _fields(target: str, found: ast.ClassDef) -> list[Setting]:
         if told := re.match(r"by default ([^;]+); ", comment):
             default, comment = told[1], comment[told.end() :]
         parts = [comment, "" if re.search(r"> |>= |\.\.", comment) else ranges.get(name, "")]
-        if isinstance(node.annotation, ast.Subscript) and _code(node.annotation.value) == "Literal":
-            options = ast.literal_eval(node.annotation.slice)
+        if _is_literal(node):
+            options = ast.literal_eval(node.annotation.slice)  # pyright: ignore
             parts.insert(0, ", ".join(map(str, options[:-1])) + f" or {options[-1]}")
         if "Schedule" in _code(node.annotation):
             parts.append("a number or a schedule")

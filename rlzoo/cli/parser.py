@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from rlzoo import tables
-from rlzoo.cli import help
+from rlzoo.cli import flags, help
 from rlzoo.cli.completion import Completion
 from rlzoo.cli.flags import (
     FOLDER,
@@ -17,14 +17,12 @@ from rlzoo.cli.flags import (
     add_file,
     add_hooks,
     add_json,
-    add_limit,
-    add_mode,
+    add_option,
     add_quiet,
     add_run,
     add_run_dir,
     add_set,
     add_torso,
-    add_until_return,
     add_wrapper,
     count,
     seeds,
@@ -152,52 +150,25 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_env(train, "env", nargs="?", help="a Gymnasium id, or module:Env-v0 to import it from")
     run = train.add_argument_group("the run")
-    run.add_argument(
-        "--steps",
-        type=count,
-        metavar="N",
-        help="environment steps in all (default: as tuned, or 100,000)",
-    )
+    for name in flags.OF_RUN:
+        add_option(run, name)
     seed = run.add_mutually_exclusive_group()
-    seed.add_argument("--seed", type=count, metavar="S", help="seed of the run (default 0)")
+    add_option(seed, "seed", "seed of the run (default 0)", "S")
     seed.add_argument(
         "--seeds", type=seeds, metavar="LIST", help="such as 0-4 or 0,3,7: a run for each, and all"
-    )
-    add_until_return(run)
-    run.add_argument(
-        "--loop",
-        metavar="auto|host|graph",
-        choices=("auto", "host", "graph"),
-        help="graph trains in one compiled program, where the environment has a port in TensorFlow "
-        "ops; host steps any in Python (default auto: graph where it can be)",
     )
     add_set(run)
     add_config(run)
     run.add_argument(
-        "--no-preset", action="store_true", help="start from the defaults, not from what was tuned"
+        "--no-preset",
+        action="store_false",
+        dest="preset",
+        help="start from the defaults, not from what was tuned",
     )
     envs = train.add_argument_group("the environments")
-    envs.add_argument(
-        "--num-envs",
-        type=count,
-        metavar="N",
-        help="how many are stepped together (default: as the agent needs)",
-    )
-    envs.add_argument(
-        "--vector",
-        metavar="sync|async",
-        choices=("sync", "async"),
-        help="step them in this process, or in one process each (default sync)",
-    )
+    for name in flags.OF_ENVIRONMENTS:
+        add_option(envs, name)
     add_wrapper(envs, "a name in gymnasium.wrappers, module:Class, or '{name: ..., ...}'")
-    add_limit(envs)
-    envs.add_argument(
-        "--eval-env",
-        metavar="separate|training|none",
-        choices=("separate", "training", "none"),
-        help="evaluate in environments made for that (default), in those of training, or nowhere",
-    )
-    add_mode(envs)
     learner = train.add_argument_group("the learner")
     learner.add_argument(
         "--exploration",
@@ -242,10 +213,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_torso(pretrain)
     pretrain.add_argument("--epochs", type=count, metavar="N", help="epochs at most")
-    pretrain.add_argument("--seed", type=count, metavar="S", help="seed of the run (default 0)")
+    add_option(pretrain, "seed", "seed of the run (default 0)", "S")
     add_file(pretrain, "--data", metavar="FILE", help="your data, where the task takes any")
     pretrain.add_argument(
-        "--download", action="store_true", help="fetch the whole data set (mnist, by Keras)"
+        "--download",
+        action="store_true",
+        default=None,
+        help="fetch the whole data set (mnist, by Keras)",
     )
     add_env(pretrain, "--env", help="where reconstruct and predict gather observations")
     add_set(pretrain)
@@ -272,14 +246,12 @@ def build_parser() -> argparse.ArgumentParser:
         """,
     )
     add_run(resume)
-    resume.add_argument("--steps", type=count, metavar="N", help="a new total of environment steps")
-    resume.add_argument(
-        "--num-envs", type=count, metavar="N", help="another number of environments from now on"
-    )
+    add_option(resume, "steps", "a new total of environment steps")
+    add_option(resume, "num_envs", "another number of environments from now on")
     resume.add_argument(
         "--epochs", type=count, metavar="N", help="a new total of epochs, of pretraining"
     )
-    add_until_return(resume)
+    add_option(resume, "until_return")
     add_hooks(resume)
     add_agent(resume, "--agent", help="needed if the run's agent is module:Class")
     add_env(resume, "--env", help="needed if the run's environment is module:Env-v0")
@@ -295,12 +267,12 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--episodes", type=count, default=20, metavar="N", help="how many are played (default 20)"
     )
-    evaluate.add_argument("--seed", type=count, metavar="S", help="seed of the episodes")
+    add_option(evaluate, "seed", "seed of the episodes", "S")
     evaluate.add_argument(
         "--last", action="store_true", help="take the newest agent, not the best of its evaluations"
     )
-    add_limit(evaluate)
-    add_mode(evaluate)
+    add_option(evaluate, "max_episode_steps")
+    add_option(evaluate, "eval_mode")
     add_json(evaluate)
 
     record = command("record", "Record an evaluation episode as a GIF or MP4.")
@@ -311,9 +283,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_agent(record, "--agent", help="needed if the run's is module:Class")
     add_env(record, "--env", help="another environment to record")
     add_wrapper(record, "needed if one of the run's is module:Class: all of them")
-    record.add_argument("--seed", type=count, metavar="S", help="seed of the episode")
-    add_limit(record)
-    add_mode(record)
+    add_option(record, "seed", "seed of the episode", "S")
+    add_option(record, "max_episode_steps")
+    add_option(record, "eval_mode")
     add_json(record)
 
     plot = command(
@@ -374,7 +346,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_env(check, "env", help="a Gymnasium id, or module:Env-v0")
     add_set(check)
     add_wrapper(check, "as train takes it")
-    add_limit(check)
+    add_option(check, "max_episode_steps")
     add_json(check)
     return parser
 

@@ -135,6 +135,18 @@ def plain_value(value: Any) -> Any:
     return value
 
 
+def json_value(value: Any) -> Any:
+    """Returns a value as JSON holds it: keys as texts, null for NaN and infinity, all else read."""
+    value = plain_value(value)
+    if isinstance(value, Mapping):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (int, str)) else str(value)
+
+
 def lookup(choice: Mapping[str, Any], table: Mapping[str, Any], what: str) -> tuple[Any, dict]:
     """Returns the table's entry that `choice["name"]` names, and the other items."""
     name = choice.get("name")

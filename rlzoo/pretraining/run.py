@@ -195,7 +195,7 @@ def _train(run_dir: Path, config: PretrainConfig, quiet: bool) -> Pretrained:
     found = newest(run_dir, trained(model, torso))
     with Stop() as stop, open_log(run_dir, total, quiet, found and found[1:]) as log:
         with files.replacing(run_dir / "config.yaml") as file:
-            yaml.safe_dump(_yaml(config.plain()), file, sort_keys=False)
+            yaml.safe_dump(config.plain(), file, sort_keys=False)
         stop.message = log.message
         session = Session(run_dir, config, problem, model, torso, log, stop)
         if found is not None:
@@ -213,13 +213,6 @@ def _read(path: Path) -> dict[str, Any]:
             f"like, received {short(values)}."
         )
     return values
-
-
-def _yaml(value: Any) -> Any:
-    """Returns tuples as lists, which plain YAML has."""
-    if isinstance(value, dict):
-        return {key: _yaml(item) for key, item in value.items()}
-    return [_yaml(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _new_run_dir(config: PretrainConfig) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rlzoo.config.values import json_value
 from rlzoo.reports.loggers import Loggers
 from rlzoo.reports.screen import make_screen
 from rlzoo.storage.files import replacing
@@ -230,7 +231,7 @@ def write_summary(run_dir: Path, summary: Mapping[str, Any]) -> Path:
     """Writes `summary.json`; what is not a finite number becomes null, as JSON has no NaN."""
     path = Path(run_dir) / "summary.json"
     with replacing(path) as file:
-        json.dump(_plain(summary), file, indent=2, allow_nan=False)
+        json.dump(json_value(summary), file, indent=2, allow_nan=False)
         file.write("\n")
     return path
 
@@ -382,15 +383,3 @@ def _time_left(steps: int, speed: float) -> str:
 
 def _text(value: Any) -> str:
     return f"{float(value):.4g}" if isinstance(value, int | float | np.number) else str(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value

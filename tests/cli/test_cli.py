@@ -13,8 +13,10 @@ import warnings
 import pytest
 
 import rlzoo
-from rlzoo.cli import commands, main
+from rlzoo.cli import commands, flags, main
 from rlzoo.cli.parser import parse
+from rlzoo.config.record import RunConfig
+from rlzoo.config.values import typed
 
 COMMANDS = ["train", "resume", "evaluate", "record", "list", "check-env"]
 
@@ -180,7 +182,32 @@ def test_train_takes_every_flag():
     assert (args.agent, args.env, args.steps, args.seed) == ("dqn", "CartPole-v1", 50_000, 1)
     assert (args.num_envs, args.vector, args.exploration) == (8, "async", "softmax")
     assert (args.torso, args.overrides, args.config) == ("lstm", ["a=1", "b.c=[1,2]"], "f.yaml")
-    assert (args.no_preset, args.run_dir, args.loop, args.json) == (True, "d", "host", True)
+    assert (args.preset, args.run_dir, args.loop, args.json) == (False, "d", "host", True)
+
+
+def test_a_flag_is_a_field_of_the_record_and_a_line_about_it(monkeypatch, tmp_path, capsys):
+    """eval_every has a field; with a line it has a flag, which reaches the run and its folder."""
+    monkeypatch.setitem(flags.OF_RUN, "eval_every", "steps between evaluations")
+    line = (
+        f"train dyna_q rlzoo/DynaMaze-v0 --steps 60 --eval-every 3e1 --quiet --run-dir {tmp_path}"
+    )
+    assert parse(line.split()).eval_every == 30
+    assert main(line.split()) == 0
+    capsys.readouterr()
+    assert "\neval_every: 30\n" in (tmp_path / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", [*flags.OF_RUN, *flags.OF_ENVIRONMENTS])
+def test_a_flag_takes_what_the_field_of_its_name_takes(name, capsys):
+    """The value that a record holds by default, or 7; and no other kind."""
+    field = RunConfig.__dataclass_fields__[name]
+    value = 7 if field.default in (None, 0) else field.default
+    given = ["train", "dqn", "CartPole-v1", f"--{name.replace('_', '-')}"]
+    assert getattr(parse([*given, str(value)]), name) == value
+    typed(value, field.type, name)
+    with pytest.raises(SystemExit):
+        parse([*given, "[oops]"])
+    assert f"argument {given[-1]}: " in capsys.readouterr().err
 
 
 def test_flags_may_stand_between_agent_and_env():

@@ -1,5 +1,6 @@
 """Numbers as Python users write them."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rlzoo.cli.parser import parse
 from rlzoo.config.advice import advice
 from rlzoo.config.files import to_yaml
 from rlzoo.config.resolve import resolve
-from rlzoo.config.values import plain_value, typed
+from rlzoo.config.values import json_value, plain_value, typed
 from rlzoo.config.wrappers import describe as describe_wrappers
 from rlzoo.runs.seeds import _numbers
 
@@ -63,6 +64,19 @@ def test_a_run_takes_them_everywhere():
     assert (config.steps, config.seed, config.num_envs, config.eval_every) == (1000, 2**40, 2, 200)
     assert yaml.safe_load(to_yaml(config))["torso"]["sizes"] == [8, 8]
     assert config.max_episode_steps == 20
+
+
+def test_json_holds_what_a_command_returns():
+    given = {
+        1: np.float32(0.5), "nan": float("nan"), "array": np.array([1.0, np.inf]), "bool": True,
+        "path": Path("a/b"), "pair": (None, np.int64(3)), "class": int,
+    }  # fmt: skip
+    expected = {
+        "1": 0.5, "nan": None, "array": [1.0, None], "bool": True,
+        "path": "a/b", "pair": [None, 3], "class": "<class 'int'>",
+    }  # fmt: skip
+    assert json_value(given) == expected
+    json.dumps(json_value(given), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", ["steps", "seed", "num_envs"])

@@ -26,7 +26,6 @@ from rlzoo.tables import AGENTS, EXPLORATIONS, TORSOS, agent_name, check_agent
 from rlzoo.text import nearest
 
 if TYPE_CHECKING:
-    from rlzoo.envs.making import EnvSource
     from rlzoo.envs.ports import PortedEnvs
 
 
@@ -131,7 +130,7 @@ def resolve_and_open(
         merged = merge(merged, layer if callable(env) else _with_limit(layer))
     config = RunConfig(**{**merged, "agent": agent, "env": name})
     where = wrapped(name if env is None else env, config.wrappers if wrappers is None else wrappers)
-    decided = _decide(config, merged)
+    decided = _decide(config, merged, isinstance(where, str))
     from rlzoo.agents import agent_class
     from rlzoo.envs.vector import asked
 
@@ -157,13 +156,25 @@ def resolve_and_open(
             capacity = default_capacity(probe.spec, params)
             params = {**params, "replay_capacity": capacity}
             config = dataclasses.replace(config, agent_params=params)
-        ported = _ported(config, where, cls, original, probe.spec)
+        ported = None if config.loop == "host" else _ported(original, probe.spec, config.loop)
         loop = "host" if ported is None else "graph"
         return dataclasses.replace(config, loop=loop), Opened(probe, ported)
 
 
+def _ported(original: Any, spec: EnvSpec, loop: str) -> "Callable[[int], PortedEnvs] | None":
+    """Returns what makes copies of an environment's port; None if there is none, nor need be."""
+    from rlzoo.envs.ports import ported
+
+    try:
+        return ported(original, spec)
+    except ValueError:
+        if loop == "graph":
+            raise
+        return None
+
+
 def _decide(
-    config: RunConfig, given: Mapping[str, Any]
+    config: RunConfig, given: Mapping[str, Any], has_id: bool
 ) -> dict[Any, tuple[RunConfig, str | None] | ValueError]:
     """Returns by each class that the agent may be what no environment has a say in.
 
@@ -173,6 +184,7 @@ def _decide(
     Args:
         config: of the run, its open sections partial.
         given: the layers merged.
+        has_id: whether an id alone makes the environments.
 
     Raises:
         ValueError: every class refuses it, and for the same reason.
@@ -182,7 +194,7 @@ def _decide(
     decided: dict[Any, tuple[RunConfig, str | None] | ValueError] = {}
     for cls in entry.values() if isinstance(entry, dict) else [entry]:
         try:
-            decided[cls] = _complete(_with_defaults(config, given, cls), cls)
+            decided[cls] = _complete(_with_defaults(config, given, cls), cls, has_id)
         except ValueError as error:
             decided[cls] = error
     refused = [error for error in decided.values() if isinstance(error, ValueError)]
@@ -226,7 +238,7 @@ def env_settings(
     return merged
 
 
-def _complete(config: RunConfig, cls: Any) -> tuple[RunConfig, str | None]:
+def _complete(config: RunConfig, cls: Any, has_id: bool) -> tuple[RunConfig, str | None]:
     """Returns `config` with every hyperparameter filled in and checked against its class.
 
     With it comes the name of the torso that the class takes where none is named, else None.
@@ -256,6 +268,7 @@ def _complete(config: RunConfig, cls: Any) -> tuple[RunConfig, str | None]:
     named = "name" in config.torso
     config = dataclasses.replace(
         config,
+        loop=_loop(config, cls, has_id),
         agent_params=params,
         exploration=filled(exploration, EXPLORATIONS, "exploration") if exploration else {},
         torso=filled(config.torso, known_torsos(), "torso") if named else config.torso,
@@ -293,20 +306,17 @@ def _pretrained(run: str | Path, torso: Any) -> tuple[dict[str, Any], str]:
     )
 
 
-def _ported(
-    config: RunConfig, env: "EnvSource", cls: Any, original: Any, spec: EnvSpec
-) -> "Callable[[int], PortedEnvs] | None":
-    """Returns what makes the environments of the graph loop, None where the host loop is to run.
+def _loop(config: RunConfig, cls: Any, has_id: bool) -> str:
+    """Returns the loop as far as no environment has a say in it: auto where a port decides.
 
     Args:
-        config: of the run, whose loop may be auto.
-        env: what makes its environments.
+        config: of the run.
         cls: the agent's class.
-        original: one that was made.
-        spec: of it.
-    """
-    from rlzoo.envs.ports import ported
+        has_id: whether an id alone makes the environments: what a callable makes may be anything.
 
+    Raises:
+        ValueError: the graph loop is asked for and cannot be had.
+    """
     known = getattr(cls, "loops", ("host", "graph"))
     if config.loop == "graph" and "graph" not in known:
         raise ValueError(f"{config.agent} runs in the host loop only. Leave --loop out.")
@@ -316,10 +326,10 @@ def _ported(
             "out, or the wrappers."
         )
     if config.loop == "host" or "graph" not in known:
-        return None
+        return "host"
     in_envs = config.eval_env == "training"
-    if config.loop == "auto" and (config.vector == "async" or in_envs or not isinstance(env, str)):
-        return None
+    if config.loop == "auto" and (config.vector == "async" or in_envs or not has_id):
+        return "host"
     if config.vector == "async":
         raise ValueError(
             "vector: 'async' steps environments in processes, which the graph loop has none of: "
@@ -330,12 +340,7 @@ def _ported(
             "eval_env: 'training' evaluates in the environments that the host loop trains in, "
             "and the graph loop has none: use --loop host, or eval_env separate or none."
         )
-    try:
-        return ported(original, spec)
-    except ValueError:
-        if config.loop == "graph":
-            raise
-        return None
+    return config.loop
 
 
 def _assign(key: str, value: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ nothing had happened.
 """
 
 import dataclasses
-import datetime
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ from rlzoo.pretraining.model import batches_in, compiled_model, trained
 from rlzoo.pretraining.record import PretrainConfig
 from rlzoo.pretraining.session import Session, newest
 from rlzoo.runs.build import open_log
-from rlzoo.runs.claim import claim
+from rlzoo.runs.claim import claim, unused
 from rlzoo.runs.entry import entry
 from rlzoo.runs.stop import Stop
 from rlzoo.storage import files
@@ -94,7 +93,8 @@ def pretrain(
     flags = {"torso": torso, "epochs": epochs, "seed": seed}
     given = dict(assignments(overrides, settings))
     resolved = resolve(task, file=config, overrides=given, **flags)
-    path = files.run_path(run_dir) if run_dir is not None else _new_run_dir(resolved)
+    made_up = unused(Path("runs", "pretrain", resolved.name), f"s{resolved.seed}")
+    path = made_up if run_dir is None else files.run_path(run_dir)
     try:
         with files.lock(path):
             claim(path, advice("resume", path, getattr(resolved.task, "env", "")))
@@ -213,14 +213,3 @@ def _read(path: Path) -> dict[str, Any]:
             f"like, received {short(values)}."
         )
     return values
-
-
-def _new_run_dir(config: PretrainConfig) -> Path:
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = Path("runs") / "pretrain" / config.name
-    path = folder / f"{now}-s{config.seed}"
-    for count in range(2, 1000):
-        if not path.exists():
-            break
-        path = folder / f"{now}-s{config.seed}-{count}"
-    return path

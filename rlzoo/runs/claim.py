@@ -1,6 +1,7 @@
 """The folder of a run that begins: one that failed there before it had trained gives way."""
 
 import contextlib
+import datetime
 import shutil
 import warnings
 from collections.abc import Iterable
@@ -33,6 +34,17 @@ def claim(path: Path, go_on: str, seeds: Iterable[Path] = ()) -> None:
             (run / "config.yaml").unlink()  # last: killed before, it is still known for what it is
     if runs:
         warnings.warn(f"{path}: what failed there had trained nothing; it gives way.", stacklevel=2)
+
+
+def unused(folder: Path, suffix: str) -> Path:
+    """Returns a path in a folder that nothing has yet, named by date and time."""
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = folder / f"{now}-{suffix}"
+    for count in range(2, 1000):
+        if not path.exists():
+            break
+        path = folder / f"{now}-{suffix}-{count}"
+    return path
 
 
 def _has_failed_at_once(run: Path) -> bool:

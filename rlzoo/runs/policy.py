@@ -219,7 +219,8 @@ def evaluate(
         eval_mode: how it acts, as for `rlzoo.train`; by default as the run was evaluated.
         last: take the newest checkpoint, not the best.
     """
-    episodes = typed(episodes, int, "episodes")
+    episodes = _whole(episodes, "episodes", 1)
+    seed = None if seed is None else _whole(seed, "seed", 0)
     acting, config, envs, lifetime_steps = _load(
         run_path(run_dir),
         Source.of(env, torso, exploration, wrappers),
@@ -229,7 +230,7 @@ def evaluate(
         max_episode_steps=max_episode_steps,
         eval_mode=eval_mode,
     )
-    chosen: int = derived(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
+    chosen = derived(config.seed, FINAL) if seed is None else seed
     with contextlib.closing(envs):
         evaluator = evaluation.Evaluator(acting, envs, episodes, config.eval_mode)
         return evaluator.run(chosen, lifetime_steps)
@@ -253,16 +254,25 @@ def record(
 
     The other arguments are those of `evaluate`.
     """
+    seed = None if seed is None else _whole(seed, "seed", 0)
     source = Source.of(env, torso, exploration, wrappers)
     acting, config, envs, lifetime_steps = _load(
         run_path(run_dir), source, agent, max_episode_steps=max_episode_steps, eval_mode=eval_mode
     )
-    chosen: int = derived(config.seed, FINAL) if seed is None else typed(seed, int, "seed")
+    chosen = derived(config.seed, FINAL) if seed is None else seed
     where = environment(config, source)
     settings = config.env_settings
     return film.record(
         acting, where, settings, envs.probe, Path(path), chosen, config.eval_mode, lifetime_steps
     )
+
+
+def _whole(value: Any, name: str, least: int) -> int:
+    """Returns a whole number; refuses a smaller one before an environment is made."""
+    number: int = typed(value, int, name)
+    if number < least:
+        raise ValueError(f"{name}: expected at least {least}, received {number}.")
+    return number
 
 
 class _Loaded(NamedTuple):

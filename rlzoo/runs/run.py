@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,12 +16,12 @@ from rlzoo.config.files import load_run, to_yaml
 from rlzoo.config.opening import Opened
 from rlzoo.config.record import RunConfig
 from rlzoo.config.resolve import resolve_and_open
-from rlzoo.config.values import CALLABLE
+from rlzoo.config.values import CALLABLE, typed
 from rlzoo.exploration import Exploration
 from rlzoo.loops.evaluate import Evaluation
 from rlzoo.reports import log as logs
 from rlzoo.runs.build import Source, check_object
-from rlzoo.runs.claim import claim
+from rlzoo.runs.claim import claim, unused
 from rlzoo.runs.entry import entry
 from rlzoo.runs.policy import evaluate
 from rlzoo.runs.session import Session
@@ -83,7 +82,8 @@ class Run:
 
         It is as quiet as the call before, unless `quiet` says otherwise.
         """
-        config = further(self.config, self.summary["steps"] + steps, self.summary)
+        total = self.summary["steps"] + typed(steps, int, "steps")
+        config = further(self.config, total, self.summary)
         if isinstance(exploration, str):
             exploration = make_exploration({"name": exploration})
         check_object(exploration, Exploration, "exploration", "an Exploration")
@@ -300,11 +300,4 @@ def _train(
 def new_run_dir(config: RunConfig, suffix: str) -> Path:
     """Returns an unused folder in the usual place."""
     name = re.sub(r"[^\w.-]+", "_", config.env.removeprefix(CALLABLE))
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = Path("runs") / name / config.agent
-    path = folder / f"{now}-{suffix}"
-    for count in range(2, 1000):
-        if not path.exists():
-            break
-        path = folder / f"{now}-{suffix}-{count}"
-    return path
+    return unused(Path("runs", name, config.agent), suffix)

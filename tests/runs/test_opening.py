@@ -1,6 +1,7 @@
 """A command opens an environment once to see what it is like; all others are stepped."""
 
 import sys
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -133,6 +134,13 @@ def test_pretraining_opens_it_once_beside_those_that_it_gathers_from(tmp_path):
         {"on_env_error": "ignore"},
         {"env_step_timeout": -1.0},
         {"until_return": 1.0, "eval_env": "none"},
+        {"loop": "graph", "vector": "async"},
+        {"loop": "graph", "eval_env": "training"},
+        {"loop": "graph", "wrappers": ["FlattenObservation"]},
+        {"wrappers": ["FlatenObservation"]},
+        {"learning_rate": {"name": "linear", "start": 1.0, "end": 0.1, "steps": 0}},
+        {"learning_starts": 100, "replay_capacity": 50},
+        {"unfreeze_after": 5},
         {"learning_rate": "fast"},
         {"learning_rate": -0.1},
         {"batch_size": 0},
@@ -146,10 +154,40 @@ def test_pretraining_opens_it_once_beside_those_that_it_gathers_from(tmp_path):
     ids=str,
 )
 def test_what_is_wrong_is_said_before_an_environment_is_made(wrong, tmp_path):
-    with pytest.raises(ValueError, match=r"expect|Unknown|until_return"):
+    with pytest.raises(ValueError, match=r"expect|Unknown|until_return|graph|name its run"):
         rlzoo.train("dqn", "tests/Pixels-v0", run_dir=tmp_path / "run", **wrong)
     assert made() == 0
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_wrong_later_is_said_before_an_environment_is_made_too(tmp_path):
+    run = train(tmp_path / "run")
+    made()
+    gif, pretrain = (
+        tmp_path / "x.gif",
+        partial(rlzoo.pretrain, "reconstruct", env="tests/Pixels-v0"),
+    )
+    several = partial(seeds.train_seeds, "dqn", "tests/Pixels-v0", run_dir=tmp_path / "seeds")
+    for call, message in (
+        (lambda: rlzoo.resume(run.dir, steps=0), "steps: expected 1 to .* received 0"),
+        (lambda: rlzoo.resume(run.dir, num_envs=0), "num_envs: expected 1 to 65536, received 0"),
+        (lambda: rlzoo.resume(run.dir, until_return="x"), "until_return: expected a float or null"),
+        (lambda: run.train("many"), "steps: expected a whole number, received 'many'"),
+        (lambda: rlzoo.evaluate(run.dir, episodes=0), "episodes: expected at least 1, received 0"),
+        (lambda: rlzoo.evaluate(run.dir, seed=-1), "seed: expected at least 0, received -1"),
+        (lambda: rlzoo.evaluate(run.dir, eval_mode="x"), "eval_mode: expected 'greedy' or"),
+        (lambda: rlzoo.evaluate(run.dir, max_episode_steps=-1), "max_episode_steps: expected 0 to"),
+        (lambda: rlzoo.record(run.dir, gif, seed=-1), "seed: expected at least 0, received -1"),
+        (lambda: several(seeds=[-1]), "seed: expected 0 to"),
+        (lambda: several(seeds=[0], learning_rate=-1.0), "learning_rate: expected at least"),
+        (lambda: pretrain(epochs=0), "epochs: expected at least 1, received 0"),
+        (lambda: pretrain(seed=-1), "seed: expected 0 to"),
+        (lambda: pretrain(steps=-1), "steps: expected 20 to"),
+        (lambda: pretrain(torso="dens"), "Unknown torso 'dens'. Did you mean 'dense'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+        assert made() == 0, message
 
 
 def test_an_agent_of_two_classes_waits_for_the_observations_where_only_one_refuses(tmp_path):

@@ -112,7 +112,7 @@ ENVS = {  # our own; Gymnasium imports them
     "rlzoo/DigitMaze-v0": "rlzoo.envs.digits:DigitMaze",
 }
 
-_CONTRACT = ("Config", "init", "act", "update", "variables")  # what a class of agents must have
+_CONTRACT = ("Config", "traits", "init", "update", "variables")  # what a class of agents must have
 
 
 def agent_name(agent: str | type) -> str:

@@ -31,7 +31,9 @@ class Chunk(NamedTuple):
     first: Any  # [T, N] bool: obs is the first of an episode
     next_obs: Any  # [T, N, ...] the true successor of obs
     valid: Any  # [T, N] bool: False on padding after an episode that fills no chunk
-    extras: Any  # dict of [T, N, ...]: what acting knew and learning wants, as `Agent.extras` says
+    extras: Any  # dict of [T, N, ...]: what acting knew and learning wants, as `Actor.extras` says
+    start: Any = ()  # of [N, ...] float32: the state of a recurrent actor before the first row
+    version: Any = ()  # [N] int64: updates of the learner before the weights that acted
 
 
 class Transitions(NamedTuple):

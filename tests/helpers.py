@@ -57,6 +57,9 @@ def xla(function):
     return tf.function(function, jit_compile=True, autograph=False)
 
 
+STEP = np.int64(0)  # environment steps learned from
+
+
 def graph(function):
     """Compiles to a plain TensorFlow graph."""
     return tf.function(function, jit_compile=False, autograph=False)
@@ -152,8 +155,10 @@ def random_chunk(spec: EnvSpec, length: int, num_envs: int, seed: int, whole=Fal
 
 def agent_chunk(agent, num_envs: int, seed: int) -> Chunk:
     """Returns a made-up chunk as this agent wants it, in tensors."""
-    chunk = random_chunk(agent.spec, agent.chunk_length, num_envs, seed, agent.whole_episodes)
-    return tensors(chunk)
+    whole = agent.traits.whole_episodes
+    chunk = tensors(random_chunk(agent.spec, agent.chunk_length, num_envs, seed, whole))
+    start = agent.actor.init(num_envs).recurrent
+    return chunk._replace(start=start, version=tf.zeros([num_envs], tf.int64))
 
 
 def tensors(structure):
@@ -230,12 +235,15 @@ def chain_values(end: str, discount: float = 0.9) -> np.ndarray:
 
 def collect(loop: HostLoop) -> Chunk:
     """Returns the chunk that a loop would learn from next; it does not learn from it."""
+    collector, learner = loop.collector, loop.learner
     if not loop._compiled:
         loop.compile()
-    if loop._actor is not None:  # the agent may have learned outside the loop
-        loop._actor.packed = loop._actor.packed[:0]
-        loop._prepare_actor()
-    return tf.nest.map_structure(np.copy, loop._collect()[0])
+    collector.prepare(learner.step, anew=True)  # the agent may have learned outside the loop
+    start = collector.acting.actor.recurrent
+    version = np.full(loop.envs.num_envs, learner.version)
+    collector.collect(learner.step, learner.version)
+    rows = tf.nest.map_structure(np.copy, collector.chunk)
+    return rows._replace(start=start, version=version)
 
 
 class PortEnvs:

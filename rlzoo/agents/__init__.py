@@ -1,6 +1,7 @@
 """The agents. Adding one is a file and a line in `rlzoo.tables.AGENTS`."""
 
-from rlzoo.agents.base import Agent
+from rlzoo.agents.actor import Actor, ActorState, Mode, ScoreActor
+from rlzoo.agents.base import Agent, Traits, acting_variables, variables
 from rlzoo.agents.deep_dyna_q import DeepDynaQ
 from rlzoo.agents.dqn import DQN
 from rlzoo.agents.reinforce import REINFORCE
@@ -29,7 +30,7 @@ def agent_class(name: str, spec: EnvSpec) -> type:
         seen = unmasked(spec.obs)
         entry = entry["discrete" if isinstance(seen, Discrete) else "box"]
     kind = type(spec.action).__name__
-    takes = getattr(entry, "action_spaces", ("Discrete",))
+    takes = entry.traits.actions
     if kind not in takes:
         raise ValueError(
             f"{name} takes {' or '.join(takes)} actions, this environment has {kind} ones. "
@@ -38,4 +39,19 @@ def agent_class(name: str, spec: EnvSpec) -> type:
     return entry
 
 
-__all__ = ["AGENTS", "DQN", "REINFORCE", "Agent", "DeepDynaQ", "TabularDynaQ", "agent_class"]
+__all__ = [
+    "AGENTS",
+    "DQN",
+    "REINFORCE",
+    "Actor",
+    "ActorState",
+    "Agent",
+    "DeepDynaQ",
+    "Mode",
+    "ScoreActor",
+    "TabularDynaQ",
+    "Traits",
+    "acting_variables",
+    "agent_class",
+    "variables",
+]

@@ -1,12 +1,13 @@
 """What an agent is: a Protocol, from which nothing is inherited; and how its config is checked."""
 
+import dataclasses
 import math
 from typing import Any, Protocol
 
-import keras
 import tensorflow as tf
 
-from rlzoo.exploration import Exploration
+from rlzoo.agents.actor import Actor
+from rlzoo.networks import under
 from rlzoo.ops.schedules import levels
 from rlzoo.spaces import EnvSpec
 from rlzoo.types import Chunk
@@ -15,6 +16,8 @@ POSITIVE = (1e-12, math.inf)  # ranges of hyperparameters
 COUNT = (1, math.inf)
 FRACTION = (0.0, 1.0)
 SHARE = (1e-12, 1.0)  # a fraction that must not be nothing
+
+ACTOR = "actor"  # so begin the names, in checkpoints, of all that acting needs
 
 
 def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
@@ -45,18 +48,32 @@ def decide_target_period(config: Any, copied: int = 100, moved: int = 1) -> None
         object.__setattr__(config, "target_update_period", period)
 
 
-class Agent(Protocol):
-    """The contract between agents and loops.
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """What is true of all agents of a class, whatever the environment and the settings."""
 
-    `act` and `update` are traced and compiled by the loop: they use TensorFlow operations only,
-    and take every number that changes as a tensor. Learned values live in Keras variables and
-    replay; whatever else changes lives in the state, a NamedTuple of tensors with a field `step`
-    ([] int64, environment steps learned from).
+    actions: tuple[str, ...] = ("Discrete",)  # kinds of actions that it takes
+    # Kinds of observations, besides their masks.
+    observations: tuple[str, ...] = ("Discrete", "Box", "MultiDiscrete", "MultiBinary", "dict")
+    recurrent: bool = True  # whether its torso may be recurrent
+    loops: tuple[str, ...] = ("host", "graph")  # that it fits in
+    xla: bool = True  # whether XLA compiles its functions; else they are plain graphs
+    whole_episodes: bool = False  # each environment plays one per chunk, padded to its length
+    policy: bool = False  # learns a policy, which evaluation draws from; else is greedy
+
+
+class Agent(Protocol):
+    """The contract between agents and loops: an actor, and what learns from its chunks.
+
+    `actor.act`, `actor.observe` and `update` are traced and compiled by the loop: they use
+    TensorFlow operations only, and take every number that changes as a tensor. Learned values live
+    in Keras variables and replay; whatever else changes lives in the state, tensors in (nested)
+    tuples.
 
     Args, of the constructor:
         spec: of the environment.
         config: hyperparameters, a `Config`.
-        strategy: how to explore, from the scores that `act` has.
+        strategy: how to explore, from the scores that the actor has.
         torso: a Keras layer from observations to features or an RNN cell, which the agent copies;
             None for one that keeps a table.
         seed: of the initial weights.
@@ -68,43 +85,25 @@ class Agent(Protocol):
     # Frozen dataclass with every hyperparameter and its default; among them what a run takes where
     # nobody says otherwise: `exploration`, `torso` if it has one, `num_envs` if not 1.
     Config: type
+    traits: Traits
     spec: EnvSpec  # of the environments it acts in
-    network: keras.Model  # observation -> scores, the part that supervised pretraining trains
-    exploration: Exploration
-    extras: dict[str, tuple[tuple[int, ...], str]]  # what `act` tells: shape and dtype by name
+    actor: Actor
     chunk_length: int  # T, steps per environment between updates
-    whole_episodes: bool  # each environment plays one episode per chunk, padded to T
-
-    # An agent that takes other actions than Discrete ones says so, as in
-    # `action_spaces = ("Discrete", "Box")`; one that does not fit in the graph loop has
-    # `loops = ("host",)`, one that XLA cannot compile `xla = False`.
-    # An agent may also set `acts_by_scores = True`: its act is exploration.choose on network(obs)
-    # where the network is not recurrent, so that a loop may do the same in its own way;
-    # `policy_scores = True`: its scores are the logits of a policy, which evaluation draws from.
 
     def init(self, num_envs: int) -> Any:
-        """Returns the state of a learner that acts in N environments."""
+        """Returns the learner's state before the first update on chunks of N environments."""
         ...
 
-    def act(
-        self, state: Any, obs: tf.Tensor, first: tf.Tensor, seed: tf.Tensor, explore: bool
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], Any]:
-        """Chooses one action per environment.
+    def update(
+        self, state: Any, chunk: Chunk, step: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[Any, dict[str, tf.Tensor]]:
+        """Learns from a chunk.
 
         Args:
-            state: from `init`, `act` or `update`.
-            obs: [N, ...] nested as the observation's space is, in the environment's dtypes.
-            first: [N] bool, True where an episode starts: recurrent state is reset there.
+            state: from `init` or `update`.
+            chunk: T steps of N environments.
+            step: [] int64, environment steps learned from before, which schedules go by.
             seed: [2] int32.
-            explore: whether to follow the exploration strategy, or be greedy.
-
-        Returns:
-            The actions [N] int32, a dict of what `extras` names [N, ...], the next state.
-        """
-        ...
-
-    def update(self, state: Any, chunk: Chunk, seed: tf.Tensor) -> tuple[Any, dict[str, tf.Tensor]]:
-        """Learns from a chunk.
 
         Returns:
             The next state, and metrics: float32 scalars by TensorBoard tag. `updates` is the
@@ -114,5 +113,15 @@ class Agent(Protocol):
         ...
 
     def variables(self) -> dict[str, Any]:
-        """Returns every variable that a checkpoint must hold, by a stable name."""
+        """Returns every variable that a checkpoint must hold besides the actor's, by its path."""
         ...
+
+
+def variables(agent: Agent) -> dict[str, Any]:
+    """Returns every variable of an agent, those of its actor under `actor/`."""
+    return {**acting_variables(agent), **agent.variables()}
+
+
+def acting_variables(agent: Agent) -> dict[str, Any]:
+    """Returns the variables that acting needs, by the names that checkpoints have for them."""
+    return under(ACTOR, agent.actor.variables())

@@ -17,14 +17,14 @@ Deviations from tabular Dyna-Q:
 
 import dataclasses
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from rlzoo import exploration, networks
-from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
-from rlzoo.agents.dqn import DQN, LEARNED, DQNConfig
+from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, Traits, check_ranges
+from rlzoo.agents.dqn import DQN, LEARNED, DQNConfig, DQNState
 from rlzoo.networks.transition_model import TransitionModel
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Schedule
@@ -73,20 +73,11 @@ class DeepDynaQConfig:
         )
 
 
-class DeepDynaQState(NamedTuple):
-    """What changes while Dyna-Q runs, besides variables."""
-
-    step: tf.Tensor  # [] int64, environment steps
-    updates: tf.Tensor  # [] int64, gradient steps of the Q-network
-    exploration: Any
-
-
 class DeepDynaQ:
     """The agent: a DQN and a model network."""
 
     Config = DeepDynaQConfig
-    acts_by_scores = True
-    whole_episodes = False
+    traits = Traits(recurrent=False)
 
     def __init__(
         self,
@@ -103,36 +94,23 @@ class DeepDynaQ:
             )
         self.spec = spec
         self.config = config
-        self.exploration = strategy
-        self.extras = exploration.extras(spec.num_actions)
         self.chunk_length = config.train_every
         names = {field.name for field in dataclasses.fields(DQNConfig)}
         shared = {name: value for name, value in vars(config).items() if name in names}
         self.dqn = DQN(spec, DQNConfig(**shared), strategy, torso, seed)
-        self.network = self.dqn.network
+        self.actor = self.dqn.actor
         self.model = TransitionModel(spec, config.model_sizes, seed)
         rate, limit = config.model_learning_rate, config.max_grad_norm
         self.model_trainer = networks.Trainable(self.model.network, rate, limit)
 
-    def init(self, num_envs: int) -> DeepDynaQState:
-        """Returns the state before the first step."""
-        zero = tf.zeros([], tf.int64)
-        return DeepDynaQState(zero, zero, self.exploration.init(num_envs, self.spec))
+    def init(self, num_envs: int) -> DQNState:
+        """Returns the state before the first update."""
+        return self.dqn.init(num_envs)
 
-    def act(self, state: DeepDynaQState, obs, first, seed, explore: bool):
-        """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
-        strategy = self.exploration if explore else exploration.Greedy()
-        q = self.network(obs, training=False)  # [N, A]
-        action, extras, explored = exploration.choose(
-            strategy, q, obs, state.exploration, first, state.step, seed
-        )
-        return action, extras, state._replace(exploration=explored)
-
-    def update(self, state: DeepDynaQState, chunk: Chunk, seed):
+    def update(self, state: DQNState, chunk: Chunk, step, seed):
         """Stores the chunk; then a real gradient step, model steps, simulated gradient steps."""
         config = self.config
-        shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
-        shown |= self.dqn.trainer.follow(state.step)
+        rate = self.dqn.trainer.follow(step)
         replay = self.dqn.replay
         replay.add(chunk)
         self.model.observe(chunk)
@@ -154,12 +132,8 @@ class DeepDynaQ:
         modelled = networks.repeat(real * model_updates, learn_model, MODELLED)
         count = real * (1 + planned)
         learned = networks.repeat(count, learn, LEARNED)
-        state = DeepDynaQState(
-            state.step + tf.math.count_nonzero(chunk.valid),
-            state.updates + tf.cast(count, tf.int64),
-            self.exploration.observe(state.exploration, chunk),
-        )
-        return state, {**shown, **learned, **modelled, "updates": tf.cast(count, tf.float32)}
+        state = DQNState(state.updates + tf.cast(count, tf.int64))
+        return state, {**rate, **learned, **modelled, "updates": tf.cast(count, tf.float32)}
 
     def _model_step(self, batch: Any) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -168,9 +142,9 @@ class DeepDynaQ:
         return {"model/loss": loss, "model/termination_loss": surprise}
 
     def variables(self) -> dict[str, Any]:
-        """Returns every variable that a checkpoint holds, by name."""
+        """Returns every variable of the learner, by name."""
         return {
             **self.dqn.variables(),
-            **networks.named_variables("model_optimizer", self.model_trainer.optimizer),
-            **{f"model/{name}": value for name, value in self.model.variables().items()},
+            **networks.under("model", self.model.variables()),
+            **networks.all_named({"model_optimizer": self.model_trainer.optimizer}),
         }

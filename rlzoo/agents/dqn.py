@@ -27,7 +27,16 @@ import keras
 import tensorflow as tf
 
 from rlzoo import exploration, networks
-from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, SHARE, check_ranges, decide_target_period
+from rlzoo.agents.actor import ScoreActor
+from rlzoo.agents.base import (
+    COUNT,
+    FRACTION,
+    POSITIVE,
+    SHARE,
+    Traits,
+    check_ranges,
+    decide_target_period,
+)
 from rlzoo.ops import losses, rng
 from rlzoo.ops.schedules import Schedule, as_schedule
 from rlzoo.replay import Replay, check_sequences
@@ -83,11 +92,7 @@ class DQNConfig:
 class DQNState(NamedTuple):
     """What changes while DQN runs, besides variables."""
 
-    step: tf.Tensor  # [] int64, environment steps
     updates: tf.Tensor  # [] int64, gradient steps
-    recurrent: tuple  # state of a recurrent torso, () otherwise
-    start: tuple  # the same before the chunk's first step
-    exploration: Any
 
 
 def dqn_loss(network, target_network, batch, config: DQNConfig, weight: Any = 1.0):
@@ -125,8 +130,7 @@ class DQN:
     """The agent: replay, network, target network and optimiser."""
 
     Config = DQNConfig
-    acts_by_scores = True
-    whole_episodes = False
+    traits = Traits()
 
     def __init__(
         self,
@@ -139,10 +143,9 @@ class DQN:
         head = networks.dueling if config.dueling else networks.q_values
         self.spec = spec
         self.config = config
-        self.exploration = strategy
-        self.extras = exploration.extras(spec.num_actions)
         self.chunk_length = config.train_every
         self.network = networks.build_network(spec, torso, head(spec.num_actions, seed), seed=seed)
+        self.actor = ScoreActor(spec, self.network, strategy)
         beside = networks.learning_bytes(self.network, config.batch_size)
         capacity = config.replay_capacity
         length = config.train_every if networks.is_recurrent(torso) else None
@@ -155,31 +158,18 @@ class DQN:
         self.target = networks.Target(self.network, rate, period or 1)
 
     def init(self, num_envs: int) -> DQNState:
-        """Returns the state before the first step."""
-        zero = tf.zeros([], tf.int64)
-        recurrent = networks.initial_state(self.network, num_envs)
-        explored = self.exploration.init(num_envs, self.spec)
-        return DQNState(zero, zero, recurrent, recurrent, explored)
+        """Returns the state before the first update."""
+        return DQNState(tf.zeros([], tf.int64))
 
-    def act(self, state: DQNState, obs, first, seed, explore: bool):
-        """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
-        strategy = self.exploration if explore else exploration.Greedy()
-        q, recurrent = networks.apply(self.network, obs, state.recurrent, first)  # [N, A]
-        action, extras, explored = exploration.choose(
-            strategy, q, obs, state.exploration, first, state.step, seed
-        )
-        return action, extras, state._replace(recurrent=recurrent, exploration=explored)
-
-    def update(self, state: DQNState, chunk: Chunk, seed):
+    def update(self, state: DQNState, chunk: Chunk, step, seed):
         """Stores the chunk, then takes `updates_per_chunk` gradient steps on replay."""
-        shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
         replay, config = self.replay, self.config
-        replay.add(chunk, *state.start)
-        shown |= self.trainer.follow(state.step)
+        replay.add(chunk, *chunk.start)
+        rate = self.trainer.follow(step)
         count = tf.where(replay.steps >= config.learning_starts, config.updates_per_chunk, 0)
-        importance = as_schedule(config.importance_exponent)(state.step)
+        importance = as_schedule(config.importance_exponent)(step)
 
-        def step(i):
+        def learn(i):
             number, weight = replay.draw(config.batch_size, rng.fold_in(seed, i), importance)
             batch = replay.read(number, config.n_step, config.discount)
             updates = state.updates + tf.cast(i, tf.int64)
@@ -187,14 +177,9 @@ class DQN:
             replay.prioritize(number, error)
             return metrics
 
-        learned = networks.repeat(count, step, LEARNED)
-        state = state._replace(
-            step=state.step + tf.math.count_nonzero(chunk.valid),
-            updates=state.updates + tf.cast(count, tf.int64),
-            start=state.recurrent,
-            exploration=self.exploration.observe(state.exploration, chunk),
-        )
-        return state, {**shown, **learned, "updates": tf.cast(count, tf.float32)}
+        learned = networks.repeat(count, learn, LEARNED)
+        state = DQNState(state.updates + tf.cast(count, tf.int64))
+        return state, {**rate, **learned, "updates": tf.cast(count, tf.float32)}
 
     def gradient_step(self, batch: Transitions | Sequences, updates, weight: Any = 1.0):
         """Learns from a batch, for `update` or another agent; returns metrics and TD errors.
@@ -211,9 +196,10 @@ class DQN:
         return {"loss/td": loss, "value/q": q, "grad/norm": norm}, error
 
     def variables(self) -> dict[str, Any]:
-        """Returns every variable that a checkpoint holds, by name."""
+        """Returns every variable of the learner, by name."""
         return {
-            **self.trainer.variables("network", "optimizer"),
-            **networks.named_variables("target", self.target.network),
-            **{f"replay/{name}": value for name, value in self.replay.variables().items()},
+            **networks.all_named(
+                {"target": self.target.network, "optimizer": self.trainer.optimizer}
+            ),
+            **networks.under("replay", self.replay.variables()),
         }

@@ -28,7 +28,8 @@ import keras
 import tensorflow as tf
 
 from rlzoo import exploration, networks
-from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
+from rlzoo.agents.actor import ScoreActor
+from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, Traits, check_ranges
 from rlzoo.ops import losses
 from rlzoo.ops.returns import discounted_returns
 from rlzoo.ops.schedules import Schedule
@@ -69,10 +70,7 @@ class REINFORCEConfig:
 class REINFORCEState(NamedTuple):
     """What changes while REINFORCE runs, besides variables."""
 
-    step: tf.Tensor  # [] int64, environment steps
     updates: tf.Tensor  # [] int64, gradient steps of the policy
-    recurrent: tuple  # state of a recurrent torso, () otherwise
-    exploration: Any
 
 
 def reinforce_loss(logits, chunk: Chunk, advantage, config: REINFORCEConfig):
@@ -102,9 +100,7 @@ class REINFORCE:
     """The agent: a policy network, optionally a value network, and their optimisers."""
 
     Config = REINFORCEConfig
-    acts_by_scores = True
-    policy_scores = True
-    whole_episodes = True
+    traits = Traits(whole_episodes=True, policy=True)
 
     def __init__(
         self,
@@ -121,11 +117,10 @@ class REINFORCE:
             )
         self.spec = spec
         self.config = config
-        self.exploration = strategy
-        self.extras = exploration.extras(spec.num_actions)
         self.chunk_length = spec.max_episode_steps
         head = networks.policy_logits(spec.num_actions, seed)
         self.network = networks.build_network(spec, torso, head, seed=seed)
+        self.actor = ScoreActor(spec, self.network, strategy, policy=True)
         self.policy = networks.Trainable(self.network, config.learning_rate, config.max_grad_norm)
         if config.baseline:
             self.value_network = networks.build_network(
@@ -135,22 +130,10 @@ class REINFORCE:
             self.baseline = networks.Trainable(self.value_network, rate, config.max_grad_norm)
 
     def init(self, num_envs: int) -> REINFORCEState:
-        """Returns the state before the first step."""
-        zero = tf.zeros([], tf.int64)
-        recurrent = networks.initial_state(self.network, num_envs)
-        explored = self.exploration.init(num_envs, self.spec)
-        return REINFORCEState(zero, zero, recurrent, explored)
+        """Returns the state before the first update."""
+        return REINFORCEState(tf.zeros([], tf.int64))
 
-    def act(self, state: REINFORCEState, obs, first, seed, explore: bool):
-        """Chooses actions [N] by the exploration strategy on the logits, or greedily."""
-        strategy = self.exploration if explore else exploration.Greedy()
-        logits, recurrent = networks.apply(self.network, obs, state.recurrent, first)  # [N, A]
-        action, extras, explored = exploration.choose(
-            strategy, logits, obs, state.exploration, first, state.step, seed
-        )
-        return action, extras, state._replace(recurrent=recurrent, exploration=explored)
-
-    def update(self, state: REINFORCEState, chunk: Chunk, seed):
+    def update(self, state: REINFORCEState, chunk: Chunk, step, seed):
         """Takes one gradient step on N whole episodes."""
         values, returns = self._values_and_returns(chunk)  # [T, N]
         advantage = returns - values
@@ -158,26 +141,19 @@ class REINFORCE:
         if self.config.normalize_advantages and advantage.shape[1] > 1:
             advantage = normalized(advantage, returns, chunk.valid)
 
-        initial = tf.nest.map_structure(tf.zeros_like, state.recurrent)
         with tf.GradientTape() as tape:
             logits, _ = networks.unroll(  # [T, N, A]
-                self.network, chunk.obs, initial, chunk.first, learning=chunk.valid
+                self.network, chunk.obs, chunk.start, chunk.first, learning=chunk.valid
             )
             loss, entropy = reinforce_loss(logits, chunk, advantage, self.config)
             loss += networks.penalty(self.network)
-        rate = self.policy.follow(state.step)
+        rate = self.policy.follow(step)
         norm = self.policy.descend(tape, loss)
 
-        shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
         learned = {**rate, "loss/policy": loss, "loss/entropy": entropy, "grad/norm": norm}
         if self.config.baseline:
             learned |= self._fit_baseline(chunk, returns)
-        state = state._replace(
-            step=state.step + tf.math.count_nonzero(chunk.valid),
-            updates=state.updates + 1,
-            exploration=self.exploration.observe(state.exploration, chunk),
-        )
-        return state, {**shown, **learned, "updates": tf.constant(1.0)}
+        return REINFORCEState(state.updates + 1), {**learned, "updates": tf.constant(1.0)}
 
     def _values_and_returns(self, chunk: Chunk) -> tuple[tf.Tensor, tf.Tensor]:
         reward = tf.where(chunk.valid, chunk.reward, 0.0)
@@ -214,8 +190,9 @@ class REINFORCE:
         return networks.repeat(self.config.value_updates, step, tags)
 
     def variables(self) -> dict[str, Any]:
-        """Returns every variable that a checkpoint holds, by name."""
-        variables = self.policy.variables("network", "optimizer")
+        """Returns every variable of the learner, by name."""
+        owners: dict[str, Any] = {"optimizer": self.policy.optimizer}
         if self.config.baseline:
-            variables |= self.baseline.variables("value_network", "value_optimizer")
-        return variables
+            owners |= {"value_network": self.value_network}
+            owners |= {"value_optimizer": self.baseline.optimizer}
+        return networks.all_named(owners)

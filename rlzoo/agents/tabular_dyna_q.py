@@ -21,7 +21,8 @@ import keras
 import tensorflow as tf
 
 from rlzoo import exploration, networks
-from rlzoo.agents.base import COUNT, FRACTION, check_ranges
+from rlzoo.agents.actor import ScoreActor
+from rlzoo.agents.base import COUNT, FRACTION, Traits, check_ranges
 from rlzoo.ops import rng
 from rlzoo.ops.tabular import learn_masks, q_backup, write
 from rlzoo.spaces import EnvSpec, mask_of, num_inputs, unmasked
@@ -39,13 +40,6 @@ class TabularDynaQConfig:
 
     def __post_init__(self):
         check_ranges(self, learning_rate=FRACTION, discount=FRACTION, planning_steps=(0, COUNT[1]))
-
-
-class TabularDynaQState(NamedTuple):
-    """What changes while Dyna-Q runs, besides variables."""
-
-    step: tf.Tensor  # [] int64, environment steps
-    exploration: Any
 
 
 class Model(NamedTuple):
@@ -85,7 +79,7 @@ class TabularDynaQ:
     """The agent: a table of Q-values and a table of remembered transitions."""
 
     Config = TabularDynaQConfig
-    whole_episodes = False
+    traits = Traits(observations=("Discrete",), recurrent=False)
     chunk_length = 1
 
     def __init__(
@@ -104,14 +98,12 @@ class TabularDynaQ:
         networks.check_precision()
         self.spec = spec
         self.config = config
-        self.exploration = strategy
-        self.extras = exploration.extras(spec.num_actions)
         obs, num_states = networks.inputs(spec.obs), num_inputs(unmasked(spec.obs))
         table = keras.layers.Embedding(
             num_states, spec.num_actions, embeddings_initializer="zeros", name="q_table"
         )
         q = networks.masked_scores(table(unmasked(obs)), obs)
-        self.network = keras.Model(obs, q, name="network")
+        self.actor = ScoreActor(spec, keras.Model(obs, q, name="network"), strategy)
         self.table = table.embeddings  # [S, A]
         count = num_states * spec.num_actions
 
@@ -128,24 +120,13 @@ class TabularDynaQ:
             valid=tf.Variable(tf.ones((num_states, spec.num_actions), tf.bool), trainable=False),
         )
 
-    def init(self, num_envs: int) -> TabularDynaQState:
-        """Returns the state before the first step."""
-        explored = self.exploration.init(num_envs, self.spec)
-        return TabularDynaQState(tf.zeros([], tf.int64), explored)
+    def init(self, num_envs: int) -> tuple[()]:
+        """Returns the state before the first update: nothing, all is in the tables."""
+        return ()
 
-    def act(self, state: TabularDynaQState, obs, first, seed, explore: bool):
-        """Chooses actions [N] by the exploration strategy on the Q-values, or greedily."""
-        strategy = self.exploration if explore else exploration.Greedy()
-        q = self.network(obs)  # [N, A]
-        action, extras, explored = exploration.choose(
-            strategy, q, obs, state.exploration, first, state.step, seed
-        )
-        return action, extras, state._replace(exploration=explored)
-
-    def update(self, state: TabularDynaQState, chunk: Chunk, seed):
+    def update(self, state: tuple[()], chunk: Chunk, step, seed):
         """Learns from each step of the chunk, then plans `planning_steps` times."""
         config = self.config
-        shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, state.step)
         steps = tf.nest.map_structure(lambda x: tf.reshape(x, (-1, *x.shape[2:])), chunk)  # [T * N]
         obs, next_obs = (tf.cast(unmasked(x), tf.int32) for x in (steps.obs, steps.next_obs))
         pair = obs * self.spec.num_actions + steps.action
@@ -189,20 +170,14 @@ class TabularDynaQ:
         self.table.assign(tf.reshape(q, self.table.shape))
         for variable, value in zip(self.model, model, strict=True):
             variable.assign(value)
-        num_valid = tf.math.count_nonzero(chunk.valid)
-        explored = self.exploration.observe(state.exploration, chunk)
-        state = TabularDynaQState(state.step + num_valid, explored)
+        num_valid = tf.cast(tf.math.count_nonzero(chunk.valid), tf.float32)
         return state, {
-            **shown,
-            "loss/td": tf.math.divide_no_nan(total, tf.cast(num_valid, tf.float32)),
+            "loss/td": tf.math.divide_no_nan(total, num_valid),
             "value/q": tf.reduce_mean(tf.reduce_max(chunk.extras["scores"], axis=-1)),
             "model/pairs": tf.cast(model.num_pairs, tf.float32),
             "updates": tf.constant(count * (1.0 + config.planning_steps)),
         }
 
     def variables(self) -> dict[str, Any]:
-        """Returns every variable that a checkpoint holds, by name."""
-        return {
-            **networks.named_variables("network", self.network),
-            **{f"model/{name}": value for name, value in self.model._asdict().items()},
-        }
+        """Returns the model's variables, by name; the table is the actor's."""
+        return networks.under("model", self.model._asdict())

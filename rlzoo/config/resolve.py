@@ -139,7 +139,7 @@ def resolve_and_open(
         if isinstance(found := decided[cls], ValueError):
             raise found
         config, torso = found
-        if getattr(cls, "whole_episodes", False) and probe.max_episode_steps is None:
+        if cls.traits.whole_episodes and probe.max_episode_steps is None:
             config = dataclasses.replace(config, max_episode_steps=WHOLE_EPISODE)
             probe = probe._replace(max_episode_steps=WHOLE_EPISODE)
             warnings.warn(
@@ -208,7 +208,7 @@ def _with_defaults(config: RunConfig, given: Mapping[str, Any], cls: Any) -> Run
     eval_every = given.get("eval_every", min(max(1_000, config.steps // 20), 1_000_000))
     # Where different states look the same, the best policy draws its actions; the most probable
     # ones are another policy, which nothing has trained.
-    mode = "policy" if getattr(cls, "policy_scores", False) else "greedy"
+    mode = "policy" if cls.traits.policy else "greedy"
     return dataclasses.replace(
         config,
         num_envs=given.get("num_envs", getattr(cls.Config, "num_envs", 1)),
@@ -317,7 +317,7 @@ def _loop(config: RunConfig, cls: Any, has_id: bool) -> str:
     Raises:
         ValueError: the graph loop is asked for and cannot be had.
     """
-    known = getattr(cls, "loops", ("host", "graph"))
+    known = cls.traits.loops
     if config.loop == "graph" and "graph" not in known:
         raise ValueError(f"{config.agent} runs in the host loop only. Leave --loop out.")
     if config.loop == "graph" and config.wrappers:

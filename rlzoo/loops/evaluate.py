@@ -4,20 +4,19 @@ import copy
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from rlzoo.agents import Agent
+from rlzoo.agents import Agent, Mode
 from rlzoo.config.record import RunConfig
 from rlzoo.envs.base import Envs
-from rlzoo.exploration import EpsilonGreedy, EpsilonSoftmax, Exploration, Softmax
-from rlzoo.loops.compiled import compile_act, initial_state
+from rlzoo.exploration import EpsilonGreedy, EpsilonSoftmax
+from rlzoo.loops.base import initial_acting
+from rlzoo.loops.compiled import compile_act
 from rlzoo.ops.streams import derived
 from rlzoo.spaces import Discrete, leaves
-
-Mode = Literal["greedy", "policy", "explore"]
 
 _MAX_ENVS = 20  # episodes played side by side, in environments made for that
 _RANDOM_SHARE = 0.05  # of the actions in mode "explore": Mnih et al. 2015, doi:10.1038/nature14236
@@ -72,10 +71,10 @@ class Evaluator:
     def __init__(self, agent: Agent, envs: Envs, episodes: int, mode: Mode = "greedy"):
         if episodes < 1:
             raise ValueError(f"episodes: expected at least 1, received {episodes}.")
-        self._agent, draws = actor(agent, mode)
+        self._agent = judged(agent, mode)
         self._envs = envs
         self._episodes = episodes
-        self._act = compile_act(self._agent, envs.num_envs, 0, explore=draws)
+        self._act = compile_act(self._agent, envs.num_envs, 0, mode)
 
     def run(
         self,
@@ -107,8 +106,9 @@ class Evaluator:
     def _play(self, acts: int, on_step: Callable[[], None]) -> tuple[list[float], list[int]]:
         """Plays one whole episode in each environment."""
         envs, num_envs = self._envs, self._envs.num_envs
-        state = initial_state(self._agent, num_envs)._replace(acts=tf.constant(acts, tf.int64))
-        tensors = tf.nest.flatten(state)
+        acting = initial_acting(self._agent, num_envs)
+        tensors = tf.nest.flatten(acting._replace(acts=tf.constant(acts, tf.int64)))
+        step = tf.zeros([], tf.int64)
         counts = (np.arange(num_envs) < self._episodes) & ~envs.retired
         active, first = counts.copy(), np.ones(num_envs, bool)
         obs = envs.reset(active)
@@ -117,14 +117,14 @@ class Evaluator:
         for _ in range(limit):
             on_step()
             action, *tensors = self._act(
-                *tensors, *map(tf.constant, leaves(obs)), tf.constant(first)
+                *tensors, step, *map(tf.constant, leaves(obs)), tf.constant(first)
             )
-            step = envs.step(action.numpy(), active)
-            totals += step.reward
+            now = envs.step(action.numpy(), active)
+            totals += now.reward
             lengths += active
             counts &= ~(envs.lost & active)  # an episode that failed is none
-            active &= ~(step.terminated | step.truncated)
-            obs, first = step.obs, np.zeros(num_envs, bool)
+            active &= ~(now.terminated | now.truncated)
+            obs, first = now.obs, np.zeros(num_envs, bool)
             if not active.any():
                 break
         else:
@@ -142,22 +142,24 @@ def num_envs(config: RunConfig, episodes: int) -> int:
     return config.num_envs if in_training else max(1, min(episodes, _MAX_ENVS))
 
 
-def actor(agent: Agent, mode: Mode) -> tuple[Agent, bool]:
-    """Returns who acts, and whether by drawing: the agent, or its like with another strategy."""
-    has_policy = getattr(agent, "policy_scores", False)
-    if mode == "greedy" or (mode == "policy" and not has_policy):
-        return agent, False
+def judged(agent: Agent, mode: Mode) -> Agent:
+    """Returns who acts in an evaluation: the agent, or its like with another strategy.
+
+    Raises:
+        ValueError: "explore" where actions are not Discrete.
+    """
+    if mode != "explore":
+        return agent
     if not isinstance(agent.spec.action, Discrete):
         raise ValueError(
             "eval_mode: 'explore' takes random actions in 1 of 20 steps, which is for Discrete "
             "actions; expected 'greedy' for these."
         )
-    strategy: Exploration = Softmax()
-    if mode == "explore":
-        strategy = EpsilonSoftmax(_RANDOM_SHARE) if has_policy else EpsilonGreedy(_RANDOM_SHARE)
+    kind = EpsilonSoftmax if agent.traits.policy else EpsilonGreedy
     acting: Any = copy.copy(agent)  # the same networks
-    acting.exploration = strategy
-    return acting, True
+    acting.actor = copy.copy(agent.actor)
+    acting.actor.exploration = kind(_RANDOM_SHARE)
+    return acting
 
 
 def _first_draw(seed: int, episode: int) -> int:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from rlzoo.agents import Agent
+from rlzoo.agents import Agent, variables
 from rlzoo.envs.ports import EnvState, PortedEnvs
 from rlzoo.envs.ports.base import where
-from rlzoo.loops.compiled import (
-    Compiled,
+from rlzoo.loops.base import (
+    Acting,
     Episodes,
     LoopState,
     Report,
@@ -23,8 +23,9 @@ from rlzoo.loops.compiled import (
     diverged,
     initial_state,
     is_learned,
-    tensor_specs,
+    learn,
 )
+from rlzoo.loops.compiled import Compiled, tensor_specs
 from rlzoo.ops import rng
 from rlzoo.ops.streams import ACT, ENV_RESET, ENV_STEP, UPDATE
 from rlzoo.spaces import map_leaves
@@ -40,6 +41,11 @@ class GraphState(NamedTuple):
     first: tf.Tensor  # [N] bool
     episode_return: tf.Tensor  # [N] float32, of the running episodes
     episode_length: tf.Tensor  # [N] int32
+
+    @property
+    def version(self) -> tf.Tensor:
+        """[N] int64, how often the weights that act have been updated."""
+        return tf.fill(self.first.shape, self.loop.learning.chunks)
 
 
 class Sums(NamedTuple):
@@ -57,7 +63,7 @@ class Sums(NamedTuple):
 class GraphLoop:
     """Trains in one compiled call from report to report.
 
-    Give `agent.exploration` another strategy at any time: the next call follows it.
+    Give `agent.actor.exploration` another strategy at any time: the next call follows it.
 
     Args:
         agent: the learner.
@@ -69,7 +75,7 @@ class GraphLoop:
         self.agent = agent
         self.envs = envs
         self._seed = rng.from_int(seed)
-        self._strategy = agent.exploration  # the one that the state is of
+        self._strategy = agent.actor.exploration  # the one that the state is of
         env_state, obs = envs.reset(self._stream(ENV_RESET, 0))
         self.state = GraphState(
             loop=initial_state(agent, envs.num_envs),
@@ -102,14 +108,14 @@ class GraphLoop:
         """
         self._follow()
         call = self._call or self.compile()
-        before = int(self.state.loop.agent.step)
+        before = self.step
         limit = int(until) if math.isinf(seconds) else min(int(until), before + self._stretch)
         started = time.perf_counter()
         tensors = call(*tf.nest.flatten(self.state), *self._arguments(limit))
         count = len(tf.nest.flatten(self.state))
         self.state = tf.nest.pack_sequence_as(self.state, tensors[:count])
         sums = Sums(*(x.numpy() for x in tensors[count:]))
-        steps = int(self.state.loop.agent.step) - before
+        steps = self.step - before
         if not sums.bad.any() and before + steps < until:
             took = time.perf_counter() - started
             self._stretch = max(1, int(steps * min(10.0, seconds / took)))
@@ -149,9 +155,9 @@ class GraphLoop:
         return tf.constant(pending, tf.float64), tf.constant(until, tf.int64)
 
     @property
-    def agent_step(self) -> int:
+    def step(self) -> int:
         """Environment steps that the agent has learned from."""
-        return int(self.state.loop.agent.step)
+        return int(self.state.loop.learning.step)
 
     def lifetime_steps(self) -> list[int]:
         """Returns the age of each environment, where they change over their life; else []."""
@@ -162,7 +168,7 @@ class GraphLoop:
         self._follow()
         tensors = tf.nest.flatten(self.state)
         arrays = {f"state/{i}": tensor.numpy() for i, tensor in enumerate(tensors)}
-        arrays |= {name: value.numpy() for name, value in self.agent.variables().items()}
+        arrays |= {name: value.numpy() for name, value in variables(self.agent).items()}
         return arrays, {"pending": self._pending}
 
     def template(self, meta: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -182,7 +188,7 @@ class GraphLoop:
         All begin a new episode.
         """
         loop = adopt(self.agent, self.envs.num_envs, arrays)
-        envs, obs = self.envs.reset(self._stream(ENV_RESET, loop.chunks))
+        envs, obs = self.envs.reset(self._stream(ENV_RESET, loop.learning.chunks))
         self.state = self.state._replace(loop=loop, envs=envs, obs=obs)
 
     def set_state(
@@ -193,144 +199,144 @@ class GraphLoop:
         count = len(tf.nest.flatten(self.state))
         tensors = [tf.constant(arrays[f"state/{i}"]) for i in range(count)]
         self.state = tf.nest.pack_sequence_as(self.state, tensors)
-        for name, variable in self.agent.variables().items():
+        for name, variable in variables(self.agent).items():
             variable.assign(arrays[name])
 
     def _follow(self) -> None:
-        """Takes up `agent.exploration` where it is another than before; its state starts anew."""
-        if self._strategy is not self.agent.exploration:
-            self._strategy = self.agent.exploration
-            fresh = self.agent.init(self.envs.num_envs).exploration
-            agent = self.state.loop.agent._replace(exploration=fresh)
-            self.state = self.state._replace(loop=self.state.loop._replace(agent=agent))
+        """Takes up the actor's strategy where it is another than before; its state starts anew."""
+        actor = self.agent.actor
+        if self._strategy is not actor.exploration:
+            self._strategy = actor.exploration
+            fresh = actor.init(self.envs.num_envs).exploration
+            loop = self.state.loop
+            state = loop.acting.actor._replace(exploration=fresh)
+            loop = loop._replace(acting=loop.acting._replace(actor=state))
+            self.state = self.state._replace(loop=loop)
             self._call = None
             self._pending = []  # its metrics may be others
 
     def _trace(self) -> Compiled:
-        agent, envs = self.agent, self.envs
-        length, num_envs = agent.chunk_length, envs.num_envs
-        update = tf.function(agent.update, autograph=False)
-        fields = chunk_fields(agent, num_envs)
-        rows = Chunk(**map_leaves(lambda field: tf.TensorSpec(*field), fields))
+        fields = chunk_fields(self.agent, self.envs.num_envs)
+        self._rows = Chunk(**map_leaves(lambda field: tf.TensorSpec(*field), fields))
+        self._learn = tf.function(self._learn_from, autograph=False)
+        pending, until = tf.TensorSpec([None], tf.float64), tf.TensorSpec([], tf.int64)
+        return Compiled(self._program, tensor_specs(self.state), pending, until)
 
-        def step(state: GraphState, active):
-            """Takes one step in every environment; returns state and row of the chunk."""
-            loop = state.loop
-            seed = self._stream(ACT, loop.acts)
-            action, extras, agent_state = agent.act(
-                loop.agent, state.obs, state.first, seed, explore=True
-            )
-            env_state, now = envs.step(state.envs, action, self._stream(ENV_STEP, loop.acts))
-            last = now.terminated | now.truncated
-            row = chunk_row(state.obs, state.first, action, extras, now, last, active)
-            row = row._replace(discount=tf.cast(row.discount, tf.float32))
-            state = GraphState(
-                loop=loop._replace(agent=agent_state, acts=loop.acts + 1),
-                envs=env_state,
-                obs=now.obs,
-                first=last,
-                episode_return=state.episode_return,
-                episode_length=state.episode_length,
-            )
-            return state, row
+    def _program(self, state: GraphState, pending, until):
+        """Trains until so many steps have been learned from, or something is wrong."""
+        # Which metrics there are has to be known beforehand. Traced here and not outside, where
+        # layers could not know that it is XLA that they are traced for.
+        chunk = self._rows._replace(start=state.loop.acting.actor.recurrent, version=state.version)
+        traced = self._learn.get_concrete_function(*tensor_specs((state.loop, chunk)))
+        self._tags = sorted(tag for tag in traced.structured_outputs[1] if tag != "updates")
+        sizes = [1, 1, len(self._tags), 1, 1, 1]
+        chunks, updates, metrics, *episodes = tf.split(pending, sizes)
+        sums = Sums(
+            tf.reshape(chunks, []),
+            tf.reshape(updates, []),
+            tf.reshape(metrics, [len(self._tags)]),
+            *(tf.reshape(x, []) for x in episodes),
+            bad=tf.zeros(len(self._tags) + self.envs.num_envs, tf.bool),
+        )
 
-        def collect(state: GraphState, sums: Sums):
-            """Fills a chunk; whole episodes are padded to its length."""
-            everyone = tf.ones([num_envs], tf.bool)
-            if agent.whole_episodes:
-                env_state, obs = envs.reset(self._stream(ENV_RESET, state.loop.chunks), state.envs)
-                state = state._replace(envs=env_state, obs=obs, first=everyone)
+        def more(state, sums):
+            return (state.loop.learning.step < until) & ~tf.reduce_any(sums.bad)
 
-            def more(t, active, *_):
-                return (t < length) & tf.reduce_any(active) if agent.whole_episodes else t < length
+        return tf.while_loop(more, self._train, (state, sums))
 
-            def body(t, active, state, sums, arrays):
-                old, (state, row) = state.envs, step(state, active)
-                if agent.whole_episodes:  # those that have ended wait for the others
-                    row = tf.nest.map_structure(
-                        lambda x: where(active, x, tf.zeros([], x.dtype)), row
-                    )
-                    waiting = tf.nest.map_structure(partial(where, active), state.envs, old)
-                    state = state._replace(envs=waiting)
-                flat = tf.nest.flatten(row)
-                arrays = [array.write(t, x) for array, x in zip(arrays, flat, strict=True)]
-                returns = state.episode_return + row.reward
-                lengths = state.episode_length + tf.cast(active, tf.int32)
-                sums = sums._replace(
-                    episodes=sums.episodes + total(row.last),
-                    returns=sums.returns + total(tf.where(row.last, returns, 0.0)),
-                    lengths=sums.lengths + total(tf.where(row.last, lengths, 0)),
-                )
-                state = state._replace(
-                    episode_return=tf.where(row.last, 0.0, returns),
-                    episode_length=tf.where(row.last, 0, lengths),
-                )
-                if agent.whole_episodes:
-                    active &= ~row.last
-                return t + 1, active, state, sums, arrays
+    def _train(self, state: GraphState, sums: Sums) -> tuple[GraphState, Sums]:
+        """Collects a chunk and learns from it."""
+        state, sums, chunk = self._collect(state, sums)
+        loop, metrics = self._learn(state.loop, chunk)
+        values = [tf.cast(metrics[tag], tf.float64) for tag in self._tags]
+        values = tf.convert_to_tensor(values, tf.float64)  # [M]; there may be none
+        updates = tf.cast(metrics["updates"], tf.float64)
+        learned = [is_learned(tag) for tag in self._tags]
+        weights = tf.where(learned, updates, tf.ones([], tf.float64))
+        weighted = tf.where(weights > 0, weights * values, tf.zeros([], tf.float64))
+        seen = tf.nest.flatten((chunk.reward, chunk.next_obs))
+        floats = [x for x in seen if x.dtype.is_floating]
+        sound = [finite_envs(x) for x in floats]  # each [N]
+        sums = sums._replace(
+            chunks=sums.chunks + 1.0,
+            updates=sums.updates + updates,
+            metrics=sums.metrics + weighted,
+            bad=~tf.concat([tf.math.is_finite(values), tf.reduce_all(sound, axis=0)], 0),
+        )
+        return state._replace(loop=loop), sums
 
-            arrays = [
-                tf.TensorArray(x.dtype, length, element_shape=x.shape[1:], clear_after_read=False)
-                for x in tf.nest.flatten(rows)
-            ]
-            loop = (tf.constant(0), everyone, state, sums, arrays)
-            *_, state, sums, arrays = tf.while_loop(more, body, loop)
-            chunk = tf.nest.pack_sequence_as(rows, [array.stack() for array in arrays])
-            return state, sums, chunk
+    def _learn_from(self, loop: LoopState, chunk: Chunk) -> tuple[LoopState, dict[str, tf.Tensor]]:
+        """Lets actor and learner have a chunk."""
+        acting, learning = loop
+        state, shown = self.agent.actor.observe(acting.actor, chunk, learning.step)
+        seed = self._stream(UPDATE, learning.chunks)
+        learning, metrics = learn(self.agent, learning, chunk, seed)
+        return LoopState(acting._replace(actor=state), learning), {**shown, **metrics}
 
-        def train(state: GraphState, sums: Sums):
-            state, sums, chunk = collect(state, sums)
-            loop = state.loop
-            agent_state, metrics = update(loop.agent, chunk, self._stream(UPDATE, loop.chunks))
-            values = [tf.cast(metrics[tag], tf.float64) for tag in self._tags]
-            values = tf.convert_to_tensor(values, tf.float64)  # [M]; there may be none
-            updates = tf.cast(metrics["updates"], tf.float64)
-            learned = [is_learned(tag) for tag in self._tags]
-            weights = tf.where(learned, updates, tf.ones([], tf.float64))
-            seen = tf.nest.flatten((chunk.reward, chunk.next_obs))
-            floats = [x for x in seen if x.dtype.is_floating]
-            sound = [finite_envs(x) for x in floats]  # each [N]
-            sums = sums._replace(
-                chunks=sums.chunks + 1.0,
-                updates=sums.updates + updates,
-                metrics=sums.metrics
-                + tf.where(weights > 0, weights * values, tf.zeros([], tf.float64)),
-                bad=~tf.concat([tf.math.is_finite(values), tf.reduce_all(sound, axis=0)], 0),
-            )
-            loop = loop._replace(agent=agent_state, chunks=loop.chunks + 1)
-            return state._replace(loop=loop), sums
+    def _collect(self, state: GraphState, sums: Sums) -> tuple[GraphState, Sums, Chunk]:
+        """Fills a chunk; whole episodes are padded to its length."""
+        envs, length = self.envs, self.agent.chunk_length
+        whole = self.agent.traits.whole_episodes
+        everyone = tf.ones([envs.num_envs], tf.bool)
+        start, version = state.loop.acting.actor.recurrent, state.version
+        if whole:
+            stream = self._stream(ENV_RESET, state.loop.learning.chunks)
+            env_state, obs = envs.reset(stream, state.envs)
+            state = state._replace(envs=env_state, obs=obs, first=everyone)
 
-        def program(state: GraphState, pending, until):
-            # Which metrics there are has to be known beforehand. Traced here and not outside, where
-            # layers could not know that it is XLA that they are traced for.
-            traced = update.get_concrete_function(
-                tensor_specs(self.state.loop.agent), rows, tf.TensorSpec([2], tf.int32)
-            )
-            self._tags = sorted(tag for tag in traced.structured_outputs[1] if tag != "updates")
-            sizes = [1, 1, len(self._tags), 1, 1, 1]
-            chunks, updates, metrics, *episodes = tf.split(pending, sizes)
-            sums = Sums(
-                tf.reshape(chunks, []),
-                tf.reshape(updates, []),
-                tf.reshape(metrics, [len(self._tags)]),
-                *(tf.reshape(x, []) for x in episodes),
-                bad=tf.zeros(len(self._tags) + num_envs, tf.bool),
-            )
+        def more(t, active, *_):
+            return (t < length) & tf.reduce_any(active) if whole else t < length
 
-            def more(state, sums):
-                return (state.loop.agent.step < until) & ~tf.reduce_any(sums.bad)
+        def body(t, active, state, sums, arrays):
+            old, (state, row) = state.envs, self._step(state, active)
+            if whole:  # those that have ended wait for the others
+                row = tf.nest.map_structure(lambda x: where(active, x, tf.zeros([], x.dtype)), row)
+                waiting = tf.nest.map_structure(partial(where, active), state.envs, old)
+                state = state._replace(envs=waiting)
+            flat = tf.nest.flatten(row)
+            arrays = [array.write(t, x) for array, x in zip(arrays, flat, strict=True)]
+            state, sums = _count(state, sums, row, active)
+            if whole:
+                active &= ~row.last
+            return t + 1, active, state, sums, arrays
 
-            return tf.while_loop(more, train, (state, sums))
+        arrays = [
+            tf.TensorArray(x.dtype, length, element_shape=x.shape[1:], clear_after_read=False)
+            for x in tf.nest.flatten(self._rows)
+        ]
+        loop = (tf.constant(0), everyone, state, sums, arrays)
+        *_, state, sums, arrays = tf.while_loop(more, body, loop)
+        rows = [array.stack() for array in arrays]
+        chunk = tf.nest.pack_sequence_as(self._rows, rows)
+        return state, sums, chunk._replace(start=start, version=version)
 
-        pending = tf.TensorSpec([None], tf.float64)
-        return Compiled(program, tensor_specs(self.state), pending, tf.TensorSpec([], tf.int64))
+    def _step(self, state: GraphState, active: tf.Tensor) -> tuple[GraphState, Chunk]:
+        """Takes one step in every environment; returns state and row of the chunk."""
+        (acting, learning), agent = state.loop, self.agent
+        action, extras, actor = agent.actor.act(
+            acting.actor,
+            state.obs,
+            state.first,
+            learning.step,
+            self._stream(ACT, acting.acts),
+            "explore",
+        )
+        env_state, now = self.envs.step(state.envs, action, self._stream(ENV_STEP, acting.acts))
+        last = now.terminated | now.truncated
+        row = chunk_row(state.obs, state.first, action, extras, now, last, active)
+        row = row._replace(discount=tf.cast(row.discount, tf.float32))
+        acting = Acting(actor, acting.acts + 1)
+        state = state._replace(
+            loop=LoopState(acting, learning), envs=env_state, obs=now.obs, first=last
+        )
+        return state, row
 
     def _stream(self, number: int, counter) -> tf.Tensor:
         """Returns the seed of one call in one of the run's random streams."""
         return rng.fold_in(rng.fold_in(self._seed, number), counter)
 
     def _fault(self, bad: np.ndarray) -> FloatingPointError:
-        update = int(self.state.loop.chunks)
+        update = int(self.state.loop.learning.chunks)
         metrics, envs = bad[: len(self._tags)], bad[len(self._tags) :]
         if envs.any():
             return FloatingPointError(
@@ -339,6 +345,22 @@ class GraphLoop:
             )
         names = [tag for tag, is_bad in zip(self._tags, metrics, strict=True) if is_bad]
         return diverged(", ".join(names), update)
+
+
+def _count(state: GraphState, sums: Sums, row: Chunk, active) -> tuple[GraphState, Sums]:
+    """Adds a row to the returns and lengths of the running episodes; sums up those that end."""
+    returns = state.episode_return + row.reward
+    lengths = state.episode_length + tf.cast(active, tf.int32)
+    sums = sums._replace(
+        episodes=sums.episodes + total(row.last),
+        returns=sums.returns + total(tf.where(row.last, returns, 0.0)),
+        lengths=sums.lengths + total(tf.where(row.last, lengths, 0)),
+    )
+    state = state._replace(
+        episode_return=tf.where(row.last, 0.0, returns),
+        episode_length=tf.where(row.last, 0, lengths),
+    )
+    return state, sums
 
 
 def total(values: tf.Tensor) -> tf.Tensor:

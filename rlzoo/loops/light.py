@@ -1,6 +1,6 @@
 """Acting in NumPy: for a small dense network a compiled call costs more than its arithmetic.
 
-The actor mirrors `exploration.choose(strategy, network(obs), ...)`. Weights, rates and random draws
+It mirrors `ScoreActor.act`. Weights, rates and random draws
 come out of the compiled update, once per chunk.
 """
 
@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rlzoo.agents import Agent
+from rlzoo.agents import Agent, ScoreActor
 from rlzoo.exploration import EXPLORATIONS
 from rlzoo.networks.preprocessing import Preprocess
 from rlzoo.ops import rng
@@ -34,15 +34,15 @@ class NumpyActor:
     """Acts as the agent's compiled `act` does, for networks of dense layers.
 
     Args:
-        agent: with `acts_by_scores`; its network and strategy fit (see `fits`).
+        agent: whose network and strategy fit (see `fits`).
         num_envs: N.
     """
 
-    def __init__(self, agent: Agent, num_envs: int):
+    def __init__(self, agent: Any, num_envs: int):
         self._agent = agent
         self._num_envs = num_envs
-        self._strategy: Any = agent.exploration  # one of ours: it has `probabilities`
-        self._layers = _dense_layers(agent.network) or []
+        self._strategy: Any = agent.actor.exploration  # one of ours: it has `probabilities`
+        self._layers = _dense_layers(agent.actor.network) or []
         self._variables = [w for layer, _ in self._layers for w in (layer.kernel, layer.bias)]
         self._rate_names = list(self._strategy.rates(tf.zeros([], tf.int64)))
         # The parts of what `pack` returns: draws, then kernel and bias of each layer.
@@ -60,14 +60,15 @@ class NumpyActor:
     @staticmethod
     def fits(agent: Agent) -> bool:
         """Tells whether an agent's network and strategy have a mirror in NumPy."""
+        actor = agent.actor
         return (
-            getattr(agent, "acts_by_scores", False)
-            and type(agent.exploration) in EXPLORATIONS.values()
-            and hasattr(agent.exploration, "probabilities")
+            isinstance(actor, ScoreActor)
+            and type(actor.exploration) in EXPLORATIONS.values()
+            and hasattr(actor.exploration, "probabilities")
             and isinstance(agent.spec.obs, Box)
             and np.dtype(agent.spec.obs.dtype).kind == "f"
-            and _dense_layers(agent.network) is not None
-            and agent.network.count_params() <= _MAX_WEIGHTS
+            and _dense_layers(actor.network) is not None
+            and actor.network.count_params() <= _MAX_WEIGHTS
         )
 
     def pack(self, step: tf.Tensor, acts: tf.Tensor, stream: tf.Tensor) -> tf.Tensor:

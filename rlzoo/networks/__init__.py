@@ -3,6 +3,7 @@
 from rlzoo.networks.copying import build_torso, copy_network, copy_torso
 from rlzoo.networks.heads import dueling, linear, policy_logits, q_values, value
 from rlzoo.networks.layers import Recurrent, is_recurrent
+from rlzoo.networks.naming import all_named, named_variables, under
 from rlzoo.networks.network import (
     apply,
     build_network,
@@ -19,7 +20,6 @@ from rlzoo.networks.training import (
     Trainable,
     changing_rate,
     learning_bytes,
-    named_variables,
     penalty,
     repeat,
     scale_learning_rate,
@@ -34,6 +34,7 @@ __all__ = [
     "Recurrent",
     "Target",
     "Trainable",
+    "all_named",
     "apply",
     "build_network",
     "build_torso",
@@ -62,6 +63,7 @@ __all__ = [
     "rnn",
     "scale_learning_rate",
     "successor_scores",
+    "under",
     "unroll",
     "value",
 ]

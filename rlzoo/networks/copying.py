@@ -14,6 +14,9 @@ _INPUT = keras.layers.InputLayer
 def copy_network(network: keras.Model) -> keras.Model:
     """Returns a second network with variables of its own, equal at first."""
     copy = _remade(network)
+    for old, new in zip(network.layers, copy.layers, strict=True):
+        if hasattr(old, "role"):
+            new.role = old.role
     copy.set_weights(network.get_weights())
     return copy
 

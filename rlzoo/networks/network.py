@@ -48,6 +48,7 @@ def build_network(
     """
     check_precision(torso)
     torso = copy_torso(joined(torso, spec.obs, seed), spec.obs)
+    torso.role = "torso"  # so begin the names of its variables, whatever its own is
     obs = inputs(spec.obs)
     features = Preprocess(unmasked(spec.obs), name="preprocess")(unmasked(obs))
     states = []

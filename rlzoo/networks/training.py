@@ -12,9 +12,9 @@ from rlzoo.networks.layers import PatchConv2D
 from rlzoo.ops.schedules import Schedule, levels
 
 
-def changing_rate(network: keras.Model) -> tf.Variable | None:
-    """Returns the variable that `scale_learning_rate` was given for a part of a network, if any."""
-    scales = (getattr(variable, "lr_scale", None) for variable in network.trainable_variables)
+def changing_rate(variables: Iterable[Any]) -> tf.Variable | None:
+    """Returns the variable that `scale_learning_rate` was given for some of these, if any."""
+    scales = (getattr(variable, "lr_scale", None) for variable in variables)
     return next((scale for scale in scales if isinstance(scale, tf.Variable)), None)
 
 
@@ -95,13 +95,6 @@ class Trainable:
             variable.assign(scaled if constraint is None else constraint(scaled))
         return norm
 
-    def variables(self, network: str, optimizer: str) -> dict[str, Any]:
-        """Returns every variable of network and optimiser, under these names."""
-        return {
-            **named_variables(network, self.network),
-            **named_variables(optimizer, self.optimizer),
-        }
-
 
 class Target:
     """A copy of a network that follows it from afar.
@@ -169,11 +162,3 @@ def learning_bytes(network: keras.Model, rows: int) -> int:
                 size += size // layer.filters * math.prod(layer.kernel.shape[:3])
             numbers += size
     return 4 * (5 * network.count_params() + 3 * rows * numbers)
-
-
-def named_variables(prefix: str, owner: keras.Model | keras.optimizers.Optimizer) -> dict:
-    """Returns the variables of a model or optimiser by a name that is stable across processes.
-
-    Layer names count up within a process ("dense_3"), so the position names a variable.
-    """
-    return {f"{prefix}/{i}": variable for i, variable in enumerate(owner.variables)}

@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from rlzoo.networks.heads import linear
+from rlzoo.networks.naming import all_named, under
 from rlzoo.networks.torsos import dense
-from rlzoo.networks.training import named_variables
 from rlzoo.ops import losses, rng
 from rlzoo.spaces import (
     Discrete,
@@ -123,9 +123,9 @@ class TransitionModel:
     def variables(self) -> dict[str, Any]:
         """Returns the state to be saved, by name."""
         return {
-            **named_variables("network", self.network),
-            **{f"obs_moments/{k}": v for k, v in self.obs_moments._asdict().items()},
-            **{f"change_moments/{k}": v for k, v in self.change_moments._asdict().items()},
+            **all_named({"network": self.network}),
+            **under("obs_moments", self.obs_moments._asdict()),
+            **under("change_moments", self.change_moments._asdict()),
         }
 
 

@@ -81,16 +81,12 @@ def step_spec(problem: Problem, torso: keras.Layer) -> Leaf:
 
 
 def named_arrays(model: keras.Model, torso: keras.Layer) -> dict[str, Any]:
-    """Returns the variables of a model by name: `torso/i`, `head/i`, and `rest/i` for others."""
-    torso_variables, head_variables = torso.variables, model.layers[-1].variables
-    named = {id(variable) for variable in [*torso_variables, *head_variables]}
-    rest = [variable for variable in model.variables if id(variable) not in named]
-    groups = {"torso": torso_variables, "head": head_variables, "rest": rest}
-    return {
-        f"{group}/{i}": variable
-        for group, variables in groups.items()
-        for i, variable in enumerate(variables)
-    }
+    """Returns the variables of a model by their paths, under `torso`, `head` and `rest`."""
+    named = networks.all_named({"torso": torso, "head": model.layers[-1]})
+    known = {id(variable) for variable in named.values()}
+    others = networks.named_variables(model)
+    rest = {path: variable for path, variable in others.items() if id(variable) not in known}
+    return {**named, **networks.under("rest", rest)}
 
 
 def compiled_model(config: PretrainConfig, problem: Problem) -> tuple[keras.Model, keras.Layer]:
@@ -119,7 +115,7 @@ def trained(model: keras.Model, torso: keras.Layer) -> dict[str, Any]:
     """Returns all variables that training changes, by name."""
     return {
         **named_arrays(model, torso),
-        **networks.named_variables("optimizer", model.optimizer),
+        **networks.all_named({"optimizer": model.optimizer}),
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlzoo.loops.compiled import Episodes
+from rlzoo.loops.base import Episodes
 from rlzoo.loops.evaluate import Evaluation
 from rlzoo.tables import import_named
 from rlzoo.text import nearest

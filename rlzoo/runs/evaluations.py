@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from rlzoo.agents import Agent
+from rlzoo.agents import Agent, acting_variables
+from rlzoo.agents.base import ACTOR
 from rlzoo.config.record import RunConfig
 from rlzoo.envs import make_envs
 from rlzoo.envs.base import Envs
 from rlzoo.envs.making import RAISED
 from rlzoo.envs.ports import PortedEnvs
 from rlzoo.envs.slot import Probe
+from rlzoo.loops.base import Loop
 from rlzoo.loops.evaluate import Evaluation, Evaluator, num_envs
-from rlzoo.loops.graph import GraphLoop
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops.streams import EVAL, FINAL, derived
 from rlzoo.reports import log as logs
@@ -40,7 +41,7 @@ class Evaluations:
     def __init__(
         self,
         agent: Agent,
-        loop: HostLoop | GraphLoop,
+        loop: Loop,
         envs: Envs | None,
         config: RunConfig,
         run_dir: Path,
@@ -117,7 +118,7 @@ class Evaluations:
             self._agent.spec,
             lambda meta: template,
             best=True,
-            only="network/",
+            only=f"{ACTOR}/",
         )
         return arrays, path
 
@@ -130,24 +131,18 @@ class Evaluations:
     ) -> Evaluation:
         """Plays the episodes of a seed with the agent as it is, or with other weights."""
         if weights is not None:
-            network = acting_variables(self._agent)
-            own = {name: variable.numpy() for name, variable in network.items()}
-            assign(network, weights)
+            ours = acting_variables(self._agent)
+            own = {name: variable.numpy() for name, variable in ours.items()}
+            assign(ours, weights)
             try:
                 return self._play(evaluator, seed, on_step)
             finally:
-                assign(network, own)
+                assign(ours, own)
         lent: contextlib.AbstractContextManager = contextlib.nullcontext()
         if self._config.eval_env == "training" and isinstance(self._loop, HostLoop):
             lent = self._loop.lend_envs()
         with lent:
             return evaluator.run(seed, self._loop.lifetime_steps(), on_step)
-
-
-def acting_variables(agent: Agent) -> dict[str, Any]:
-    """Returns the variables that acting needs, which the best checkpoint holds."""
-    variables = agent.variables()
-    return {name: value for name, value in variables.items() if name.startswith("network/")}
 
 
 def evaluation_envs(

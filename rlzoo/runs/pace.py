@@ -5,7 +5,7 @@ from typing import Any
 
 from rlzoo.agents import Agent
 from rlzoo.config.record import RunConfig
-from rlzoo.loops.compiled import Report, is_learned
+from rlzoo.loops.base import Report, is_learned
 
 
 def end_of_run(agent: Agent, config: RunConfig, start: int = 0) -> tuple[int, str]:
@@ -19,7 +19,7 @@ def end_of_run(agent: Agent, config: RunConfig, start: int = 0) -> tuple[int, st
         config: of the run.
         start: the step it goes on from.
     """
-    if agent.whole_episodes:
+    if agent.traits.whole_episodes:
         note = f"{config.agent} plays whole episodes: it may end some steps after {config.steps:,}."
         return config.steps, note if start < config.steps else ""
     chunk = agent.chunk_length * config.num_envs

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rlzoo.agents import Agent
+from rlzoo.agents import Agent, Mode, acting_variables
+from rlzoo.agents.base import ACTOR
 from rlzoo.config.files import load_run
 from rlzoo.config.record import RunConfig
 from rlzoo.config.values import typed
@@ -20,7 +21,8 @@ from rlzoo.envs.slot import Probe, env_action
 from rlzoo.envs.spaces import name_of, parts_of
 from rlzoo.exploration import Exploration
 from rlzoo.loops import evaluate as evaluation
-from rlzoo.loops.compiled import Compiled, compile_act, initial_state
+from rlzoo.loops.base import initial_acting
+from rlzoo.loops.compiled import Compiled, compile_act
 from rlzoo.ops.streams import FINAL, derived
 from rlzoo.runs import meta as metas
 from rlzoo.runs import record as film
@@ -51,18 +53,20 @@ class Policy:
         self,
         agent: Agent,
         env: Probe,
-        eval_mode: evaluation.Mode = "greedy",
+        eval_mode: Mode = "greedy",
     ):
         self.agent = agent
-        self.network = agent.network
+        self.network = agent.actor.network
         self.spec: EnvSpec = agent.spec
         self._env_action = env_action(env.action_space)
         self._obs_space = env.obs_space
         self._beside = env.masked
         self._bare = env.bare_obs
-        self._actor, self._draws = evaluation.actor(agent, eval_mode)
+        self._judged = evaluation.judged(agent, eval_mode)
+        self._mode: Mode = eval_mode
         self._act: dict[int, Compiled] = {}
         self._acts = 0  # how often it has acted
+        self._step = tf.zeros([], tf.int64)  # of training, which no rate goes by here
         self.reset()
 
     def __repr__(self) -> str:
@@ -110,17 +114,17 @@ class Policy:
             mask = np.broadcast_to(np.asarray(given, bool), (count, self.spec.num_actions))
             batch = {**(batch if isinstance(batch, dict) else {BARE: batch}), MASK: mask}
         if count not in self._act:
-            self._act[count] = compile_act(self._actor, count, 0, explore=self._draws)
+            self._act[count] = compile_act(self._judged, count, 0, self._mode)
         first = tf.fill([count], count != self._count)
         if count != self._count:
             self._count = count
-            state = initial_state(self._actor, count)
+            acting = initial_acting(self._judged, count)
             acts = tf.constant(self._acts, tf.int64)  # another draw in each episode
-            self._tensors = tf.nest.flatten(state._replace(acts=acts))
+            self._tensors = tf.nest.flatten(acting._replace(acts=acts))
         self._acts += 1
         pairs = zip(leaves(self.spec.obs), leaves(batch), strict=True)
         tensors = [tf.constant(x.astype(leaf.dtype)) for leaf, x in pairs]
-        action, *self._tensors = self._act[count](*self._tensors, *tensors, first)
+        action, *self._tensors = self._act[count](*self._tensors, self._step, *tensors, first)
         discrete = isinstance(self.spec.action, Discrete)
         action = self._env_action(action.numpy().astype(np.int64 if discrete else np.float32))
         if not one:
@@ -300,7 +304,7 @@ def _load(
     num_envs = evaluation.num_envs(config, episodes)
     envs = make_envs(environment(config, source), num_envs, 0, check=False, **config.env_settings)
     agent = build_agent(config, envs.spec, source)
-    variables = {k: v for k, v in agent.variables().items() if k.startswith("network/")}
+    variables = acting_variables(agent)
     template = template_of(variables)
     arrays, *_ = read_checkpoint(
         run_dir,
@@ -308,7 +312,7 @@ def _load(
         envs.spec,
         lambda meta: template,
         best=not last,
-        only="network/",
+        only=f"{ACTOR}/",
         any_limit=True,
     )
     assign(variables, arrays)

@@ -12,11 +12,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from rlzoo.agents import Agent
+from rlzoo.agents import Agent, Mode
 from rlzoo.envs import make_env, make_envs
 from rlzoo.envs.making import EnvSource
 from rlzoo.envs.slot import Probe
-from rlzoo.loops.evaluate import Evaluation, Evaluator, Mode
+from rlzoo.loops.evaluate import Evaluation, Evaluator
 
 _FPS = 30  # where an environment does not say
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rlzoo import networks
+from rlzoo.agents import acting_variables, variables
 from rlzoo.config.describe import describe, settings
 from rlzoo.config.opening import Opened, opened
 from rlzoo.config.record import RunConfig, Transfer
@@ -20,6 +21,7 @@ from rlzoo.envs.base import Envs
 from rlzoo.envs.making import RAISED
 from rlzoo.envs.ports import PortedEnvs
 from rlzoo.exploration import Exploration, check_strategy
+from rlzoo.loops.base import Loop
 from rlzoo.loops.graph import GraphLoop
 from rlzoo.loops.host import HostLoop
 from rlzoo.reports import curves, hparams
@@ -34,7 +36,7 @@ from rlzoo.runs.build import (
     variable_bytes,
 )
 from rlzoo.runs.callbacks import Callbacks
-from rlzoo.runs.evaluations import Evaluations, acting_variables, evaluation_envs
+from rlzoo.runs.evaluations import Evaluations, evaluation_envs
 from rlzoo.runs.pace import Every, Means, end_of_run, named, shown
 from rlzoo.runs.stop import Interrupted, Stop
 from rlzoo.storage import checkpoint, manifest
@@ -45,7 +47,7 @@ _RESULTS = {  # in the HParams tab: names, and where they are in the summary
     "final/area": "area",
     "final/seconds": "seconds",
 }
-_CALL_SECONDS = 1.0  # of the graph loop at most, so that signals are heard and progress is shown
+_CALL_SECONDS = 1.0  # of training at a time, so that signals are heard and progress is shown
 _LONG_REPLAY = 1_000  # steps of the environments; more are told of
 _TELL_SECONDS = 5.0
 _LAST_ROWS = 10  # of the log: the training that stands for evaluations where there are none
@@ -96,7 +98,7 @@ class Session:
                     envs.open()
             fresh = not checkpoint.checkpoints(run_dir / "checkpoints")
             self.agent = build_agent(config, envs.spec, source, fresh=fresh)
-            self.loop: HostLoop | GraphLoop
+            self.loop: Loop
             if isinstance(envs, PortedEnvs):
                 self.loop = GraphLoop(self.agent, envs, config.seed)
             else:
@@ -114,7 +116,7 @@ class Session:
             )
             closing.callback(self.log.close)
             stop.message = self.log.message
-            size = sum(map(variable_bytes, self.agent.variables().values())) / 2**20
+            size = sum(map(variable_bytes, variables(self.agent).values())) / 2**20
             self.log.message(
                 f"Compiling {named(config)} for {config.env}, {config.loop} loop; its weights and "
                 f"replay take {size:,.1f} MiB ..."
@@ -149,11 +151,8 @@ class Session:
         ):
             self._evaluate()
         while self.step < config.steps and not self._stopped_by():
-            if isinstance(self.loop, GraphLoop):
-                until = min(config.steps, rows.next, evaluations.next, saves.next, thaw)
-                report = self.loop.run(until, _CALL_SECONDS)
-            else:
-                report = self.loop.run_chunk()
+            until = min(config.steps, rows.next, evaluations.next, saves.next, thaw)
+            report = self.loop.run(until, _CALL_SECONDS)
             self.step += report.steps
             if self.step >= thaw:
                 thaw = self._thaw()
@@ -212,7 +211,7 @@ class Session:
 
     def _thaw(self) -> float:
         """Lets a pretrained torso learn if its time has come; returns when it will."""
-        rate = networks.changing_rate(self.agent.network)
+        rate = networks.changing_rate(self.agent.actor.variables().values())
         if rate is None:
             return math.inf
         transfer = Transfer(**self.config.transfer)
@@ -224,7 +223,7 @@ class Session:
     def follow(self, exploration: Exploration) -> None:
         """Explores by another strategy from now on."""
         check_strategy(exploration, self.agent.spec)
-        self.agent.exploration = exploration
+        self.agent.actor.exploration = exploration
         self.config = dataclasses.replace(self.config, exploration=describe(exploration))
         self._save()  # the checkpoint before holds the state of another strategy
 
@@ -240,8 +239,8 @@ class Session:
         if not again:
             self.log.evaluation(self.step, result.mean_return, result.std_return, result.episodes)
         if is_best:
-            network = acting_variables(self.agent)
-            arrays = {name: value.numpy() for name, value in network.items()}
+            acting = acting_variables(self.agent)
+            arrays = {name: value.numpy() for name, value in acting.items()}
             self._write_checkpoint(arrays, {}, best=True)
         self.callbacks.call("on_evaluation", self.step, result, is_best)
 
@@ -285,7 +284,7 @@ class Session:
         others = self._other_num_envs(
             checkpoint.load(self.run_dir / "checkpoints", only="none/")[1]
         )
-        groups = ("state", *(name.split("/")[0] for name in self.agent.variables()))
+        groups = ("state", *(name.split("/")[0] for name in variables(self.agent)))
         only = "" if others is None else tuple(f"{group}/" for group in groups)
         found = read_checkpoint(self.run_dir, self.config, self.agent.spec, template, only=only)
         metas.warn_of_other_versions(found[1]["versions"])
@@ -309,10 +308,10 @@ class Session:
         else:
             self.loop.set_state(arrays, vars(found), self._watch_replay(found.envs))
         self.step = checkpoint.step_of(path)
-        if {self.step} != {found.step, self.loop.agent_step}:
+        if {self.step} != {found.step, self.loop.step}:
             raise ValueError(
                 f"This checkpoint is not as rlzoo writes it: {path.name} holds the step "
-                f"{found.step}, and an agent of step {self.loop.agent_step}."
+                f"{found.step}, and an agent of step {self.loop.step}."
             )
         self.seconds = found.seconds
         self.evaluations.best = -np.inf if found.best is None else found.best

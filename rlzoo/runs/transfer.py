@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo import networks
+from rlzoo.agents.base import ACTOR
 from rlzoo.config.choices import make_torso
 from rlzoo.config.files import torso_of
 from rlzoo.config.record import Transfer
@@ -54,7 +55,7 @@ def read_torso(run_dir: str | Path) -> SavedTorso:
     run_dir = run_path(run_dir)
     choice = torso_of(run_dir)
     folder = run_dir / "checkpoints"
-    arrays, meta, _ = checkpoint.load(folder, best=True, only=("torso/", "network/"))
+    arrays, meta, _ = checkpoint.load(folder, best=True, only=("torso/", f"{ACTOR}/torso/"))
     if "agent" in meta:
         spec: Any = meta.get("spec")
         obs = metas.obs_space(spec.get("obs") if isinstance(spec, dict) else spec, "spec.obs")
@@ -63,9 +64,11 @@ def read_torso(run_dir: str | Path) -> SavedTorso:
     torso = make_torso(choice)
     torso = networks.joined(torso, obs)
     networks.build_torso(torso, obs)
-    prefix = "network" if "agent" in meta else "torso"  # a network's torso comes before its head
-    weights = set(map(id, torso.weights))  # a recurrent cell has variables besides
-    names = [f"{prefix}/{i}" for i, v in enumerate(torso.variables) if id(v) in weights]
+    named = networks.under("torso", networks.named_variables(torso))
+    if "agent" in meta:
+        named = networks.under(ACTOR, named)
+    paths = {id(variable): path for path, variable in named.items()}
+    names = [paths[id(weight)] for weight in torso.weights]
     shapes = [tuple(weight.shape) for weight in torso.weights]
     if any(name not in arrays for name in names) or shapes != [arrays[n].shape for n in names]:
         raise ValueError(f"The weights in {run_dir} do not fit the torso {choice}.")

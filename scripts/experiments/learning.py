@@ -99,7 +99,7 @@ def host_steps(agent: Agent, env: str, seed: int) -> Iterator[Report]:
     """Yields what each step of training in the host loop brings."""
     training = HostLoop(agent, make_envs(env, 1, seed), seed)
     while True:
-        yield training.run_chunk()
+        yield training.run()
 
 
 def graph_steps(agent: Agent, env: str, seed: int) -> Iterator[Report]:

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from rlzoo import networks
-from rlzoo.agents import DeepDynaQ
+from rlzoo.agents import DeepDynaQ, variables
 from rlzoo.agents.deep_dyna_q import DeepDynaQConfig
 from rlzoo.agents.dqn import DQNConfig, dqn_loss
 from rlzoo.exploration import EpsilonGreedy
@@ -16,6 +16,7 @@ from rlzoo.spaces import Box, Discrete, EnvSpec
 from rlzoo.types import Transitions
 from tests.helpers import (
     BOX,
+    STEP,
     agent_chunk,
     arrays,
     assign,
@@ -63,21 +64,20 @@ def test_it_learns_then_plans_as_replay_fills():
     agent = make_agent("dyna_q", BOX, learning_starts=16, planning_starts=24, planning_steps=3)
     state = agent.init(2)
     for number, updates in enumerate([0, 1, 4, 4]):
-        weights, model = agent.network.get_weights(), agent.model.network.get_weights()
+        weights, model = agent.actor.network.get_weights(), agent.model.network.get_weights()
         before = int(state.updates)
-        state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        state, metrics = agent.update(state, agent_chunk(agent, 2, number), STEP, SEED)
         assert float(metrics["updates"]) == updates
         assert int(state.updates) == before + updates
-        assert same(weights, agent.network.get_weights()) == (updates == 0)
+        assert same(weights, agent.actor.network.get_weights()) == (updates == 0)
         assert same(model, agent.model.network.get_weights()) == (updates == 0)
-    assert int(state.step) == 32
 
 
 def test_without_planning_there_is_no_model():
     agent = make_agent("dyna_q", BOX, planning_steps=0)
     state, model = agent.init(2), agent.model.network.get_weights()
     for number in range(3):
-        state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        state, metrics = agent.update(state, agent_chunk(agent, 2, number), STEP, SEED)
         assert float(metrics["updates"]) == 1
     assert same(model, agent.model.network.get_weights())
     assert int(state.updates) == 3
@@ -87,28 +87,31 @@ def test_simulated_steps_count_for_the_target():
     """One real and two simulated steps each: with a period of three, equal after each update."""
     for period, equal in ((3, True), (4, False)):
         agent = make_agent("dyna_q", BOX, planning_steps=2, target_update_period=period)
-        agent.update(agent.init(2), agent_chunk(agent, 2, 0), SEED)
-        assert same(agent.dqn.target.network.get_weights(), agent.network.get_weights()) == equal
-    own, target = ({id(v) for v in x.variables} for x in (agent.network, agent.dqn.target.network))
+        agent.update(agent.init(2), agent_chunk(agent, 2, 0), STEP, SEED)
+        assert (
+            same(agent.dqn.target.network.get_weights(), agent.actor.network.get_weights()) == equal
+        )
+    own, target = (
+        {id(v) for v in x.variables} for x in (agent.actor.network, agent.dqn.target.network)
+    )
     assert not own & target
 
 
 def test_steps_that_are_not_valid_change_nothing():
     agent = make_agent("dyna_q", BOX)
-    start, chunk = arrays(agent.variables()), agent_chunk(agent, 2, 0)
+    start, chunk = arrays(variables(agent)), agent_chunk(agent, 2, 0)
     valid = np.array([[True, True], [True, False], [False, True], [True, True]])
     found = []
     for junk in (0.0, 1e6):
-        assign(agent.variables(), start)
+        assign(variables(agent), start)
         rows = {name: getattr(chunk, name) for name in ("obs", "next_obs", "reward")}
         changed = {
             name: tf.where(valid[..., None] if row.ndim == 3 else valid, row, junk * (i + 1))
             for i, (name, row) in enumerate(rows.items())
         }
         changed = chunk._replace(**changed, valid=tf.constant(valid))
-        state, metrics = agent.update(agent.init(2), changed, SEED)
-        assert int(state.step) == 6
-        found.append(arrays(agent.variables()) | arrays(metrics))
+        _, metrics = agent.update(agent.init(2), changed, STEP, SEED)
+        found.append(arrays(variables(agent)) | arrays(metrics))
     for name, value in found[0].items():
         np.testing.assert_array_equal(value, found[1][name], err_msg=name)
 
@@ -137,7 +140,7 @@ def chain_loop():
     )
     envs = chain_envs("truncate", one_hot=True)
     agent = DeepDynaQ(envs.spec, config, EpsilonGreedy(1.0), keras.layers.Identity(), seed=0)
-    return HostLoop(agent, envs, 0), arrays(agent.variables())
+    return HostLoop(agent, envs, 0), arrays(variables(agent))
 
 
 @pytest.mark.parametrize("end", ["truncate", "terminate"])
@@ -147,11 +150,11 @@ def test_a_time_limit_is_no_terminal_state(chain_loop, end):
     Two of three backups are on what the model predicts.
     """
     loop, start = chain_loop
-    assign(loop.agent.variables(), start)
-    loop.envs = chain_envs(end, one_hot=True)
-    loop.obs = loop.envs.reset()
+    assign(variables(loop.agent), start)
+    loop.collector.envs = chain_envs(end, one_hot=True)
+    loop.collector.obs = loop.envs.reset()
     for _ in range(2_000):
-        loop.run_chunk()
+        loop.run()
     values = chain_values(end)
-    found = loop.agent.network(np.eye(10)).numpy()
+    found = loop.agent.actor.network(np.eye(10)).numpy()
     np.testing.assert_allclose(found, np.stack([values, values], axis=1), rtol=0.02)

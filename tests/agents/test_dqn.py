@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 
 from rlzoo import networks
-from rlzoo.agents import DQN
+from rlzoo.agents import DQN, variables
 from rlzoo.agents.dqn import DQNConfig, dqn_loss
 from rlzoo.exploration import EpsilonGreedy
+from rlzoo.loops.base import initial_state
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
@@ -16,6 +17,7 @@ from rlzoo.spaces import Discrete, EnvSpec
 from rlzoo.types import Sequences, Transitions
 from tests.helpers import (
     BOX,
+    STEP,
     agent_chunk,
     arrays,
     assign,
@@ -77,7 +79,7 @@ def test_loss_and_gradient_by_hand(loss, double_q):
 
 def test_the_target_is_equal_at_first_and_shares_nothing():
     agent = make_agent("dqn", BOX)
-    own, target = agent.network.variables, agent.target.network.variables
+    own, target = agent.actor.network.variables, agent.target.network.variables
     assert not {id(v) for v in own} & {id(v) for v in target}
     for one, two in zip(own, target, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -91,23 +93,23 @@ def test_a_hard_target_is_still_between_copies_and_exact_after_them():
     agent = make_agent("dqn", BOX, target_update_period=3, learning_rate=0.01)
     state, target = agent.init(2), agent.target.network.get_weights()
     for number in range(1, 8):
-        state, _ = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        state, _ = agent.update(state, agent_chunk(agent, 2, number), STEP, SEED)
         assert int(state.updates) == number
         if number % 3 == 0:
-            target = agent.network.get_weights()
+            target = agent.actor.network.get_weights()
         assert same_weights(agent.target.network.get_weights(), target)
-        assert same_weights(agent.network.get_weights(), target) == (number % 3 == 0)
+        assert same_weights(agent.actor.network.get_weights(), target) == (number % 3 == 0)
 
 
 def test_the_period_counts_gradient_steps_not_chunks():
     """Two steps a chunk, a copy every three: within the second chunk, and after the third."""
     agent = make_agent("dqn", BOX, updates_per_chunk=2, target_update_period=3, learning_rate=0.01)
-    state, history = agent.init(2), [agent.network.get_weights()]
+    state, history = agent.init(2), [agent.actor.network.get_weights()]
     for number in range(3):
-        state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        state, metrics = agent.update(state, agent_chunk(agent, 2, number), STEP, SEED)
         assert float(metrics["updates"]) == 2
         target = agent.target.network.get_weights()
-        history.append(agent.network.get_weights())
+        history.append(agent.actor.network.get_weights())
         assert [same_weights(target, weights) for weights in history] == [
             [True, False],
             [False, False, False],
@@ -122,9 +124,12 @@ def test_a_soft_target_moves_by_its_share_of_the_difference():
     state = agent.init(2)
     for number in range(4):
         before = agent.target.network.get_weights()
-        state, _ = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        state, _ = agent.update(state, agent_chunk(agent, 2, number), STEP, SEED)
         now = zip(
-            before, agent.network.get_weights(), agent.target.network.get_weights(), strict=True
+            before,
+            agent.actor.network.get_weights(),
+            agent.target.network.get_weights(),
+            strict=True,
         )
         for old, source, found in now:
             want = old.astype(np.float64) + 0.05 * (source.astype(np.float64) - old)
@@ -137,15 +142,15 @@ def test_a_soft_target_moves_by_its_share_of_the_difference():
 def test_nothing_is_learned_before_replay_holds_enough():
     agent = make_agent("dqn", BOX, learning_starts=16)  # chunks of 4 steps in 2 environments
     state = agent.init(2)
-    weights = agent.network.get_weights()
+    weights = agent.actor.network.get_weights()
     for number in range(4):
-        state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
+        state, metrics = agent.update(state, agent_chunk(agent, 2, number), STEP, SEED)
         learned = number >= 1
         assert float(metrics["updates"]) == learned
         assert int(state.updates) == number
-        assert int(state.step) == int(agent.replay.added) == 8 * (number + 1)
+        assert int(agent.replay.added) == 8 * (number + 1)
         assert (float(metrics["loss/td"]) > 0) == learned
-        same = all(map(np.array_equal, weights, agent.network.get_weights()))
+        same = all(map(np.array_equal, weights, agent.actor.network.get_weights()))
         assert same != learned
 
 
@@ -154,7 +159,7 @@ def test_each_gradient_step_draws_a_batch_of_its_own():
     losses = set()
     for updates, seed in ((1, 1), (2, 1), (3, 1), (1, 2)):
         agent = make_agent("dqn", BOX, updates_per_chunk=updates, learning_rate=1e-12)
-        _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), rng.from_int(seed))
+        _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), STEP, rng.from_int(seed))
         losses.add(float(metrics["loss/td"]))
     assert len(losses) == 4
 
@@ -173,13 +178,13 @@ def test_after_a_step_priorities_are_the_errors_of_what_was_drawn(n_step, torso)
         learning_rate=1e-12,
         batch_size=4,  # one sequence
     )
-    _, metrics = xla(agent.update)(agent.init(2), agent_chunk(agent, 2, 0), rng.from_int(3))
+    _, metrics = xla(agent.update)(agent.init(2), agent_chunk(agent, 2, 0), STEP, rng.from_int(3))
     assert float(metrics["updates"]) == 1
     replay, config = agent.replay, agent.config
     held = int(replay.size)
     assert held == (2 if recurrent else 8)
     batch = replay.read(tf.range(held, dtype=tf.int64), n_step, config.discount)
-    _, error, _ = dqn_loss(agent.network, agent.target.network, batch, config)
+    _, error, _ = dqn_loss(agent.actor.network, agent.target.network, batch, config)
     error = np.abs(error)
     if recurrent:  # most of the largest and some of the mean
         error = 0.9 * error.max(axis=0) + 0.1 * error.mean(axis=0)
@@ -210,9 +215,8 @@ def test_the_importance_exponent_may_be_a_schedule():
         )
         state = agent.init(2)
         for number in range(2):  # the first evens out nothing: all are new
-            step = tf.constant([0, 10][number] if name == "scheduled" else 0, tf.int64)
-            state = state._replace(step=step)
-            state, metrics = agent.update(state, agent_chunk(agent, 2, number), SEED)
+            step = np.int64([0, 10][number] if name == "scheduled" else 0)
+            state, metrics = agent.update(state, agent_chunk(agent, 2, number), step, SEED)
         losses[name] = float(metrics["loss/td"])
     assert losses["scheduled"] == pytest.approx(losses["full"], rel=1e-5)
     assert losses["none"] != pytest.approx(losses["full"], rel=1e-2)
@@ -220,12 +224,12 @@ def test_the_importance_exponent_may_be_a_schedule():
 
 def test_steps_that_are_not_valid_change_nothing():
     agent = make_agent("dqn", BOX)
-    start = arrays(agent.variables())
+    start = arrays(variables(agent))
     chunk = agent_chunk(agent, 2, 0)
     valid = np.array([[True, True], [True, False], [False, True], [True, True]])
     found = []
     for junk in (0.0, 1e6):
-        assign(agent.variables(), start)
+        assign(variables(agent), start)
         obs, next_obs = (np.where(valid[..., None], x, junk) for x in (chunk.obs, chunk.next_obs))
         reward = np.where(valid, chunk.reward, junk)
         changed = chunk._replace(
@@ -234,9 +238,8 @@ def test_steps_that_are_not_valid_change_nothing():
             reward=tf.constant(reward, tf.float32),
             valid=tf.constant(valid),
         )
-        state, metrics = agent.update(agent.init(2), changed, SEED)
-        assert int(state.step) == 6
-        found.append(arrays(agent.variables()) | arrays(metrics))
+        _, metrics = agent.update(agent.init(2), changed, STEP, SEED)
+        found.append(arrays(variables(agent)) | arrays(metrics))
     for name, value in found[0].items():
         np.testing.assert_array_equal(value, found[1][name], err_msg=name)
 
@@ -244,19 +247,20 @@ def test_steps_that_are_not_valid_change_nothing():
 # Acting
 
 
-def test_it_explores_by_the_strategy_at_the_step_of_the_state():
+def test_it_explores_by_the_strategy_at_the_step_it_is_told():
     agent = make_agent("dqn", BOX, EpsilonGreedy(Linear(1.0, 0.0, 100)))
     obs, first = tf.ones((500, 3)), tf.zeros(500, tf.bool)
-    best = int(tf.argmax(agent.network(obs[:1])[0]))
+    best = int(tf.argmax(agent.actor.network(obs[:1])[0]))
+    state = agent.actor.init(500)
     for step, share in ((0, 1 / 3), (50, 2 / 3), (100, 1.0)):
-        state = agent.init(500)._replace(step=tf.constant(step, tf.int64))
-        action, extras, _ = agent.act(state, obs, first, SEED, True)
+        step = tf.constant(step, tf.int64)
+        action, extras, _ = agent.actor.act(state, obs, first, step, SEED, "explore")
         np.testing.assert_allclose(extras["log_prob"][action == best], np.log(share), atol=1e-5)
         assert np.mean(action == best) == pytest.approx(share, abs=0.08)
-    state = agent.init(500)
-    action, extras, _ = agent.act(state, obs, first, SEED, False)
-    assert (action.numpy() == best).all(), "without exploring it is greedy"
-    assert not np.any(extras["log_prob"])
+    for mode in ("greedy", "policy"):
+        action, extras, _ = agent.actor.act(state, obs, first, STEP, SEED, mode)
+        assert (action.numpy() == best).all(), "without exploring it is greedy"
+        assert not np.any(extras["log_prob"])
 
 
 # With a memory (faults, row 17)
@@ -355,16 +359,17 @@ def test_the_gradient_goes_back_along_the_sequence_and_not_into_targets():
 @pytest.mark.parametrize("make", RECURRENT.values(), ids=RECURRENT)
 def test_a_sequence_is_stored_with_the_memory_it_began_with(make):
     agent = make_agent("dqn", BOX, torso=make(), batch_size=8, train_every=4)
-    state, starts = agent.init(2), []
+    acting, state, starts = agent.actor.init(2), agent.init(2), []
     for number in range(3):
         chunk = agent_chunk(agent, 2, number)
-        chunk = chunk._replace(first=tf.concat([[[False, False]], chunk.first[1:]], axis=0))
-        starts.append(state.recurrent)
-        for t in range(4):
-            _, _, state = agent.act(state, chunk.obs[t], chunk.first[t], SEED, True)
-        state, metrics = agent.update(state, chunk, SEED)
+        first = tf.concat([[[False, False]], chunk.first[1:]], axis=0)
+        chunk = chunk._replace(first=first, start=acting.recurrent)
+        starts.append(acting.recurrent)
+        for obs, first in zip(chunk.obs, chunk.first, strict=True):
+            _, _, acting = agent.actor.act(acting, obs, first, STEP, SEED, "explore")
+        state, metrics = agent.update(state, chunk, STEP, SEED)
         assert float(metrics["updates"]) == 1
-    assert int(state.step) == int(agent.replay.steps) == 24
+    assert int(agent.replay.steps) == 24
     assert any(np.abs(x).max() > 0 for x in starts[-1])
     stored = agent.replay.read(tf.range(6, dtype=tf.int64)).state
     for i, row in enumerate(stored):
@@ -378,7 +383,7 @@ def test_the_entropy_shown_is_that_of_what_was_acted_by():
     scores = np.zeros((4, 2, 3), np.float32)
     scores[1:, :, 2] = 100.0  # after the first step it was certain
     chunk = chunk._replace(extras={**chunk.extras, "scores": tf.constant(scores)})
-    _, metrics = agent.update(agent.init(2), chunk, SEED)
+    _, metrics = agent.actor.observe(agent.actor.init(2), chunk, STEP)
     assert float(metrics["exploration/entropy"]) == pytest.approx(np.log(3) / 4, rel=1e-5)
 
 
@@ -387,7 +392,7 @@ def test_the_entropy_shown_is_that_of_what_was_acted_by():
 
 def test_it_has_a_dueling_head_if_asked():
     agent = make_agent("dqn", BOX, dueling=True)
-    assert any(layer.name == "dueling" for layer in agent.network.layers)
+    assert any(layer.name == "dueling" for layer in agent.actor.network.layers)
     assert any(layer.name == "dueling" for layer in agent.target.network.layers)
 
 
@@ -428,19 +433,19 @@ def chain_loop():
     envs = chain_envs("truncate")
     agent = DQN(envs.spec, config, EpsilonGreedy(1.0), keras.layers.Identity(), seed=0)
     loop = HostLoop(agent, envs, 0)
-    return loop, arrays(agent.variables())
+    return loop, arrays(variables(agent))
 
 
 @pytest.mark.parametrize("end", ["truncate", "terminate"])
 def test_a_time_limit_is_no_terminal_state(chain_loop, end):
     """10 for ever where the limit truncates, the exact finite sum where it terminates."""
     loop, start = chain_loop
-    assign(loop.agent.variables(), start)
-    loop.envs = chain_envs(end)
-    loop.state = loop.state._replace(agent=loop.agent.init(4))
-    loop.obs = loop.envs.reset()
+    assign(variables(loop.agent), start)
+    loop.state = initial_state(loop.agent, loop.envs.num_envs)
+    loop.collector.envs = chain_envs(end)
+    loop.collector.obs = loop.envs.reset()
     for _ in range(500):
-        loop.run_chunk()
+        loop.run()
     values = chain_values(end)
-    found = loop.agent.network(np.arange(10)).numpy()
+    found = loop.agent.actor.network(np.arange(10)).numpy()
     np.testing.assert_allclose(found, np.stack([values, values], axis=1), rtol=0.02)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from gymnasium.wrappers import TimeLimit
 
 from rlzoo import networks
-from rlzoo.agents import REINFORCE
+from rlzoo.agents import REINFORCE, variables
 from rlzoo.agents.reinforce import REINFORCEConfig, reinforce_loss
 from rlzoo.envs import make_envs
 from rlzoo.exploration import EpsilonSoftmax, Softmax
@@ -19,6 +19,7 @@ from rlzoo.ops import rng
 from rlzoo.spaces import Discrete, EnvSpec
 from tests.helpers import (
     BOX,
+    STEP,
     agent_chunk,
     arrays,
     assign,
@@ -127,13 +128,13 @@ def fork_agent(theta, **config):
     config = PLAIN | {"max_grad_norm": 1e9} | config
     agent = make_agent("reinforce", FORK, torso=keras.layers.Identity(), **config)
     agent.policy.optimizer = keras.optimizers.SGD(1.0)
-    agent.policy.optimizer.build(agent.network.trainable_variables)
+    agent.policy.optimizer.build(agent.actor.network.trainable_variables)
     set_logits(agent, theta)
     return agent
 
 
 def set_logits(agent, theta):
-    agent.network.set_weights([np.float32(theta), np.zeros(2, np.float32)])
+    agent.actor.network.set_weights([np.float32(theta), np.zeros(2, np.float32)])
 
 
 def fork_chunk(actions, probabilities):
@@ -163,9 +164,9 @@ EPISODES = [(0,)] * 2 + [(1, 0)] * 3 + [(1, 1)] * 3
 
 def gradient_of_update(agent, chunk):
     """Returns the step that a plain gradient ascent of rate 1 takes, less that of the bias."""
-    before = agent.network.get_weights()[0]
-    agent.update(agent.init(chunk.reward.shape[1]), chunk, SEED)
-    return agent.network.get_weights()[0] - before
+    before = agent.actor.network.get_weights()[0]
+    agent.update(agent.init(1), chunk, STEP, SEED)
+    return agent.actor.network.get_weights()[0] - before
 
 
 @pytest.mark.parametrize("baseline", [False, True])
@@ -210,7 +211,7 @@ def fork_loop():
     config = REINFORCEConfig(**PLAIN, max_grad_norm=1e9)
     agent = REINFORCE(envs.spec, config, Softmax(), keras.layers.Identity(), seed=0)
     agent.policy.optimizer = keras.optimizers.SGD(1.0)
-    agent.policy.optimizer.build(agent.network.trainable_variables)
+    agent.policy.optimizer.build(agent.actor.network.trainable_variables)
     return HostLoop(agent, envs, 0)
 
 
@@ -218,7 +219,7 @@ def test_each_environment_plays_exactly_one_episode_whatever_its_length(fork_loo
     short = episodes = 0
     for _ in range(30):
         set_logits(fork_loop.agent, THETA)
-        report = fork_loop.run_chunk()
+        report = fork_loop.run()
         assert len(report.episodes) == 64
         assert report.steps == sum(e.mean_length for e in report.episodes)
         found = {(e.mean_length, e.mean_return, e.num_episodes) for e in report.episodes}
@@ -233,8 +234,8 @@ def test_the_mean_of_sampled_updates_is_the_policy_gradient(fork_loop):
     steps = []
     for _ in range(60):
         set_logits(fork_loop.agent, THETA)
-        fork_loop.run_chunk()
-        steps.append(fork_loop.agent.network.get_weights()[0][0] - THETA[0])  # at the fork
+        fork_loop.run()
+        steps.append(fork_loop.agent.actor.network.get_weights()[0][0] - THETA[0])  # at the fork
     error = np.mean(steps, axis=0) - exact_gradient(np.float32(THETA))[0]
     assert (np.abs(error) < 4 * np.std(steps, axis=0) / len(steps) ** 0.5).all()
 
@@ -261,10 +262,10 @@ def compiled_update(agent):
 def test_what_the_padding_holds_changes_nothing_at_all(agent, compiled_update):
     chunk = random_chunk(BOX, 6, 4, seed=0, whole=True)
     assert not chunk.valid.all()
-    start, random = arrays(agent.variables()), np.random.default_rng(1)
+    start, random = arrays(variables(agent)), np.random.default_rng(1)
     found = []
     for _ in range(3):
-        assign(agent.variables(), start)
+        assign(variables(agent), start)
         junk = random_chunk(BOX, 6, 4, seed=int(random.integers(1000)))
         junk = junk._replace(valid=chunk.valid, first=chunk.first)
 
@@ -274,8 +275,9 @@ def test_what_the_padding_holds_changes_nothing_at_all(agent, compiled_update):
             return np.where(valid, real, other).astype(real.dtype)
 
         mixed = tensors(tf.nest.map_structure(spoiled, chunk, junk))
-        _, metrics = compiled_update(agent.init(4), mixed, SEED)
-        found.append(arrays(agent.variables()) | arrays(metrics))
+        mixed = mixed._replace(start=agent.actor.init(4).recurrent)
+        _, metrics = compiled_update(agent.init(4), mixed, STEP, SEED)
+        found.append(arrays(variables(agent)) | arrays(metrics))
     changed = [name for name in start if not np.array_equal(start[name], found[0][name])]
     assert changed
     for name, value in found[0].items():
@@ -285,9 +287,10 @@ def test_what_the_padding_holds_changes_nothing_at_all(agent, compiled_update):
 
 def test_acting_resets_the_state_of_those_that_start_anew(agent):
     obs = tf.constant(np.random.default_rng(0).normal(size=(2, 3)), tf.float32)
-    start = agent.init(2)
-    _, _, used = agent.act(start, obs, tf.constant([True, True]), SEED, True)
-    _, _, mixed = agent.act(used, obs, tf.constant([True, False]), SEED, True)
+    start, both = agent.actor.init(2), tf.constant([True, True])
+    _, _, used = agent.actor.act(start, obs, both, STEP, SEED, "explore")
+    first = tf.constant([True, False])
+    _, _, mixed = agent.actor.act(used, obs, first, STEP, SEED, "explore")
     for once, twice in zip(used.recurrent, mixed.recurrent, strict=True):
         np.testing.assert_allclose(twice[0], once[0], atol=1e-6)
         assert np.abs(twice[1] - once[1]).max() > 1e-4
@@ -315,7 +318,7 @@ def test_logits_replayed_are_the_logits_acted_on(agent):
 
     The policy is made a decided one, so that its entropy tells what the update saw.
     """
-    head = agent.network.layers[-1].kernel
+    head = agent.actor.network.layers[-1].kernel
     head.assign(100.0 * head)
     envs = make_envs(lambda: TimeLimit(Walk(), 6), 3, 0, check=False)
     loop = HostLoop(agent, envs, 0)
@@ -324,21 +327,26 @@ def test_logits_replayed_are_the_logits_acted_on(agent):
         assert chunk.valid[0].all()
         assert chunk.first[0].all()
         assert not chunk.first[1:][chunk.valid[1:]].any()
-        initial = networks.initial_state(agent.network, 3)
-        logits, _ = networks.unroll(agent.network, chunk.obs, initial, tf.constant(chunk.first))
+        initial = networks.initial_state(agent.actor.network, 3)
+        logits, _ = networks.unroll(
+            agent.actor.network, chunk.obs, initial, tf.constant(chunk.first)
+        )
         log_probs = tf.nn.log_softmax(logits).numpy()
         log_prob = np.take_along_axis(log_probs, chunk.action[..., None], axis=-1)[..., 0]
         ratio = np.exp(log_prob - chunk.extras["log_prob"])[chunk.valid]
         np.testing.assert_allclose(ratio, 1.0, atol=1e-5)
-        if agent.init(3).recurrent:  # the state counts: without it the logits are others
-            alone, _ = networks.unroll(agent.network, chunk.obs, initial, tf.fill((6, 3), True))
+        if initial:  # the state counts: without it the logits are others
+            alone, _ = networks.unroll(
+                agent.actor.network, chunk.obs, initial, tf.fill((6, 3), True)
+            )
             assert np.abs(alone - logits)[chunk.valid].max() > 1e-2
         entropy = -(np.exp(log_probs) * log_probs).sum(axis=-1)[chunk.valid].mean()
-        weights = arrays(agent.variables())
-        _, metrics = agent.update(agent.init(3), tensors(chunk), SEED)
-        assign(agent.variables(), weights)  # those that the loop acts with
+        weights = arrays(variables(agent))
+        _, metrics = agent.update(agent.init(3), tensors(chunk), STEP, SEED)
+        assign(variables(agent), weights)  # those that the loop acts with
         assert float(metrics["loss/entropy"]) == pytest.approx(entropy, abs=1e-5)
-        assert float(metrics["exploration/entropy"]) == pytest.approx(entropy, abs=1e-5)
+        _, shown = agent.actor.observe(agent.actor.init(3), tensors(chunk), STEP)
+        assert float(shown["exploration/entropy"]) == pytest.approx(entropy, abs=1e-5)
 
 
 # Options
@@ -349,7 +357,7 @@ def test_normalised_advantages_do_not_feel_the_scale_of_rewards():
     for scale in (1.0, 1000.0):
         agent = make_agent("reinforce", BOX, baseline=False, normalize_advantages=True)
         scaled = tensors(chunk._replace(reward=chunk.reward * np.float32(scale) + 0))
-        _, metrics = agent.update(agent.init(4), scaled, SEED)
+        _, metrics = agent.update(agent.init(4), scaled, STEP, SEED)
         found.append([float(metrics["loss/policy"]), float(metrics["grad/norm"])])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
 
@@ -391,18 +399,19 @@ def test_rounding_is_not_taken_for_an_advantage():
 def test_the_entropy_bonus_alone_makes_the_policy_uniform():
     agent = make_agent("reinforce", BOX, entropy_cost=1.0, learning_rate=0.1, **PLAIN)
     update = xla(agent.update)
-    agent.network.layers[-1].bias.assign([2.0, 0.0, -2.0])
+    agent.actor.network.layers[-1].bias.assign([2.0, 0.0, -2.0])
     chunk = agent_chunk(agent, 4, 0)._replace(reward=tf.zeros((6, 4)))
-    entropies = [float(update(agent.init(4), chunk, SEED)[1]["loss/entropy"]) for _ in range(60)]
+    state = agent.init(2)
+    entropies = [float(update(state, chunk, STEP, SEED)[1]["loss/entropy"]) for _ in range(60)]
     assert entropies[0] < 0.7
     assert entropies[-1] == pytest.approx(np.log(3), abs=0.01)
 
 
 def test_policy_and_baseline_share_no_variable():
     agent = make_agent("reinforce", BOX)
-    own = {id(v) for v in agent.network.variables}
+    own = {id(v) for v in agent.actor.network.variables}
     assert not own & {id(v) for v in agent.value_network.variables}
-    names = agent.variables()
+    names = variables(agent)
     assert len({id(v) for v in names.values()}) == len(names)
 
 
@@ -413,25 +422,22 @@ def test_a_baseline_that_knows_the_return_leaves_nothing_to_learn():
         kernel, bias = agent.value_network.layers[-1].weights
         kernel.assign(tf.zeros_like(kernel))
         bias.assign([value])
-        _, metrics = agent.update(agent.init(1), chunk, SEED)
+        _, metrics = agent.update(agent.init(1), chunk, STEP, SEED)
         assert (float(metrics["grad/norm"]) > 0) == learns
 
 
 def test_without_a_baseline_there_is_none():
     agent = make_agent("reinforce", BOX, baseline=False)
-    assert not any(name.startswith("value") for name in agent.variables())
-    _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), SEED)
+    assert not any(name.startswith("value") for name in variables(agent))
+    _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), STEP, SEED)
     assert "loss/value" not in metrics
 
 
-def test_steps_are_counted_where_they_are_valid():
+def test_an_update_is_one_gradient_step_of_the_policy():
     agent = make_agent("reinforce", BOX)
-    state, steps = agent.init(4), 0
+    state = agent.init(2)
     for number in range(3):
-        chunk = agent_chunk(agent, 4, number)
-        state, metrics = agent.update(state, chunk, SEED)
-        steps += int(np.sum(chunk.valid))
-        assert int(state.step) == steps
+        state, metrics = agent.update(state, agent_chunk(agent, 4, number), STEP, SEED)
         assert int(state.updates) == number + 1
         assert float(metrics["updates"]) == 1
 
@@ -449,18 +455,17 @@ def chain_loop():
     config = REINFORCEConfig(discount=0.9, value_learning_rate=0.01, value_updates=50)
     envs = chain_envs("truncate")
     agent = REINFORCE(envs.spec, config, EpsilonSoftmax(1.0), keras.layers.Identity(), seed=0)
-    return HostLoop(agent, envs, 0), arrays(agent.variables())
+    return HostLoop(agent, envs, 0), arrays(variables(agent))
 
 
 @pytest.mark.parametrize("end", ["truncate", "terminate"])
 def test_a_time_limit_is_no_terminal_state(chain_loop, end):
     """10 for ever where the limit truncates, the exact finite sum where it terminates."""
     loop, start = chain_loop
-    assign(loop.agent.variables(), start)
-    loop.envs = chain_envs(end)
-    loop.state = loop.state._replace(agent=loop.agent.init(4))
+    assign(variables(loop.agent), start)
+    loop.collector.envs = chain_envs(end)
     for _ in range(60):
-        loop.run_chunk()
+        loop.run()
     found = loop.agent.value_network(np.arange(10)).numpy()[:, 0]
     np.testing.assert_allclose(found, chain_values(end), rtol=0.02)
 
@@ -477,11 +482,11 @@ def test_without_a_baseline_the_return_ends_at_the_limit():
         losses = []
         for flag in (1.0, 0.0):  # truncated, terminated
             discount = np.where(steps, flag, 1.0).astype(np.float32)
-            start = arrays(agent.variables())
+            start = arrays(variables(agent))
             _, metrics = agent.update(
-                agent.init(1), chunk._replace(discount=tf.constant(discount)), SEED
+                agent.init(1), chunk._replace(discount=tf.constant(discount)), STEP, SEED
             )
-            assign(agent.variables(), start)
+            assign(variables(agent), start)
             losses.append(float(metrics["loss/policy"]))
         assert (losses[0] == losses[1]) == same
 
@@ -496,5 +501,5 @@ def test_every_pattern_of_options_gives_finite_metrics():
             importance_correction=correct,
             entropy_cost=0.01,
         )
-        _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), SEED)
+        _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), STEP, SEED)
         assert np.isfinite(list(map(float, metrics.values()))).all()

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from rlzoo import networks
-from rlzoo.agents import TabularDynaQ
+from rlzoo.agents import TabularDynaQ, variables
 from rlzoo.agents.tabular_dyna_q import TabularDynaQConfig
 from rlzoo.exploration import EpsilonGreedy
 from rlzoo.loops.host import HostLoop
@@ -14,6 +14,7 @@ from rlzoo.ops import rng
 from rlzoo.ops.tabular import q_backup, write
 from tests.helpers import (
     DISCRETE,
+    STEP,
     arrays,
     assign,
     chain_envs,
@@ -66,20 +67,17 @@ def test_it_is_the_books_algorithm(planning_steps, num_envs, gaps):
         "dyna_q", DISCRETE, planning_steps=planning_steps, learning_rate=0.3, discount=0.9
     )
     book, update, state = Book(agent.config), xla(agent.update), agent.init(num_envs)
-    steps = 0
     for number in range(60):
         chunk = random_chunk(DISCRETE, 1, num_envs, seed=number)
         if gaps:
             valid = np.random.default_rng(number).random((1, num_envs)) < 0.5
             chunk = chunk._replace(valid=valid)
         seed = rng.from_int(number)
-        state, metrics = update(state, tensors(chunk), seed)
+        state, metrics = update(state, tensors(chunk), STEP, seed)
         book.learn(chunk, seed)
-        steps += chunk.valid.sum()
         np.testing.assert_allclose(agent.table.numpy(), book.q, atol=1e-5)
-        np.testing.assert_allclose(agent.network(np.arange(STATES)), book.q, atol=1e-5)
+        np.testing.assert_allclose(agent.actor.network(np.arange(STATES)), book.q, atol=1e-5)
         assert float(metrics["model/pairs"]) == len(book.model)
-        assert int(state.step) == steps
     model = agent.model
     assert model.pairs[: len(book.model)].numpy().tolist() == [
         s * ACTIONS + a for s, a in book.model
@@ -119,7 +117,7 @@ def test_the_model_remembers_the_last_transition_of_a_pair():
     agent = make_agent("dyna_q", DISCRETE)
     state = agent.init(1)
     for reward, next_obs in ((1.0, 2), (5.0, 3)):
-        state, metrics = agent.update(state, one_step(1, 2, reward, next_obs), SEED)
+        state, metrics = agent.update(state, one_step(1, 2, reward, next_obs), STEP, SEED)
     pair = 1 * ACTIONS + 2
     assert float(metrics["model/pairs"]) == 1
     assert float(agent.model.reward[pair]) == 5.0
@@ -128,14 +126,13 @@ def test_the_model_remembers_the_last_transition_of_a_pair():
 
 def test_a_step_that_is_not_valid_leaves_no_trace():
     agent = make_agent("dyna_q", DISCRETE, planning_steps=3)
-    state, _ = agent.update(agent.init(1), one_step(1, 2, 1.0, 2), SEED)
+    state, _ = agent.update(agent.init(1), one_step(1, 2, 1.0, 2), STEP, SEED)
     found = []
     for reward in (3.0, 1e6):
-        start = arrays(agent.variables())
-        new_state, metrics = agent.update(state, one_step(4, 0, reward, 2, valid=False), SEED)
-        assert int(new_state.step) == 1
-        found.append(arrays(agent.variables()) | arrays(metrics))
-        assign(agent.variables(), start)
+        start = arrays(variables(agent))
+        _, metrics = agent.update(state, one_step(4, 0, reward, 2, valid=False), STEP, SEED)
+        found.append(arrays(variables(agent)) | arrays(metrics))
+        assign(variables(agent), start)
     assert not found[0]["model/known"][4 * ACTIONS]
     assert found[0]["model/num_pairs"] == 1
     for name, value in found[0].items():
@@ -144,7 +141,7 @@ def test_a_step_that_is_not_valid_leaves_no_trace():
 
 def test_planning_before_anything_is_known_does_nothing():
     agent = make_agent("dyna_q", DISCRETE, planning_steps=3)
-    agent.update(agent.init(1), one_step(4, 0, 3.0, 2, valid=False), SEED)
+    agent.update(agent.init(1), one_step(4, 0, 3.0, 2, valid=False), STEP, SEED)
     assert not agent.table.numpy().any()
 
 
@@ -155,7 +152,7 @@ def test_planning_carries_a_reward_back_faster():
         update, state = xla(agent.update), agent.init(1)
         for number in range(4):
             chunk = one_step(number, 1, float(number == 3), number + 1)
-            state, _ = update(state, chunk, rng.from_int(number))
+            state, _ = update(state, chunk, STEP, rng.from_int(number))
         assert (agent.table.numpy()[0, 1] > 0) == reaches
 
 
@@ -173,18 +170,18 @@ def chain_loop():
     config = TabularDynaQConfig(learning_rate=0.5, discount=0.9, planning_steps=5)
     envs = chain_envs("truncate")
     agent = TabularDynaQ(envs.spec, config, EpsilonGreedy(1.0), None, seed=0)
-    return HostLoop(agent, envs, 0), arrays(agent.variables())
+    return HostLoop(agent, envs, 0), arrays(variables(agent))
 
 
 @pytest.mark.parametrize("end", ["truncate", "terminate"])
 def test_a_time_limit_is_no_terminal_state(chain_loop, end):
     """10 for ever where the limit truncates, the exact finite sum where it terminates."""
     loop, start = chain_loop
-    assign(loop.agent.variables(), start)
-    loop.envs = chain_envs(end)
-    loop.obs = loop.envs.reset()
+    assign(variables(loop.agent), start)
+    loop.collector.envs = chain_envs(end)
+    loop.collector.obs = loop.envs.reset()
     for _ in range(300):
-        loop.run_chunk()
+        loop.run()
     values = chain_values(end)
     np.testing.assert_allclose(
         loop.agent.table.numpy(), np.stack([values, values], axis=1), rtol=0.02

@@ -15,10 +15,11 @@ import tensorflow as tf
 from gymnasium.wrappers import TimeLimit
 
 from rlzoo import exploration
-from rlzoo.agents import AGENTS, agent_class
+from rlzoo.agents import AGENTS, ScoreActor, Traits, agent_class, variables
 from rlzoo.envs import make_envs
 from rlzoo.exploration import EXPLORATIONS, check_strategy
 from rlzoo.exploration.base import has_distribution
+from rlzoo.loops.base import LoopState, initial_state, learn
 from rlzoo.loops.host import HostLoop
 from rlzoo.networks import TORSOS
 from rlzoo.ops import rng
@@ -29,6 +30,7 @@ from tests.helpers import (
     DISCRETE,
     IMAGE,
     PARTS,
+    STEP,
     agent_chunk,
     arrays,
     assign,
@@ -77,21 +79,27 @@ class Learner:
         self.spec = KINDS[kind]
         self.make = lambda seed=0: make_agent(agent, self.spec, EXPLORATIONS[strategy](), seed=seed)
         self.agent = self.make()
-        self.start = arrays(self.agent.variables())
+        self.start = arrays(variables(self.agent))
         self.traces = []
         self.update = xla(self._update)
         self.seconds = []
         self.states, self.metrics = self.learn(self.update)
-        self.learned = arrays(self.agent.variables())
+        self.learned = arrays(variables(self.agent))
 
     def _update(self, state, chunk, seed):
         self.traces.append("update")
-        return self.agent.update(state, chunk, seed)
+        return self.plain_update(state, chunk, seed)
+
+    def plain_update(self, state: LoopState, chunk, seed):
+        acting, learning = state
+        actor, shown = self.agent.actor.observe(acting.actor, chunk, learning.step)
+        learning, metrics = learn(self.agent, learning, chunk, seed)
+        return LoopState(acting._replace(actor=actor), learning), {**shown, **metrics}
 
     def learn(self, update):
         """Starts anew and returns the states and metrics of some updates."""
-        assign(self.agent.variables(), self.start)
-        states, shown = [self.agent.init(NUM_ENVS)], []
+        assign(variables(self.agent), self.start)
+        states, shown = [initial_state(self.agent, NUM_ENVS)], []
         for number in range(NUM_UPDATES):
             chunk = agent_chunk(self.agent, NUM_ENVS, number)
             begun = time.perf_counter()
@@ -118,20 +126,23 @@ def test_update_compiles_once(learner):
 def test_act_compiles_once_and_chooses_what_there_is(learner):
     agent, traces = learner.agent, []
 
-    def act(state, obs, first, seed):
-        traces.append("act")
-        return agent.act(state, obs, first, seed, True)
+    def act(state, obs, first, seed, mode="explore"):
+        return agent.actor.act(state, obs, first, STEP, seed, mode)
 
-    act, state = xla(act), agent.init(50)
-    variables = arrays(agent.variables())
+    def traced(*args):
+        traces.append("act")
+        return act(*args)
+
+    compiled, state = xla(traced), agent.actor.init(50)
+    before = arrays(variables(agent))
     random = np.random.default_rng(0)
     for number in range(5):
         obs = tensors(random_obs(learner.spec, (50,), random))
         first = tf.constant(random.random(50) < 0.5)
         seed = rng.from_int(number)
-        action, extras, new_state = act(state, obs, first, seed)
+        action, extras, new_state = compiled(state, obs, first, seed)
         told = {key: (tuple(x.shape[1:]), x.dtype.name) for key, x in extras.items()}
-        assert told == agent.extras
+        assert told == agent.actor.extras
         log_prob = extras["log_prob"]
         tf.nest.assert_same_structure(state, new_state)
         assert (action.dtype, log_prob.dtype) == (tf.int32, tf.float32)
@@ -139,28 +150,30 @@ def test_act_compiles_once_and_chooses_what_there_is(learner):
         assert set(action.numpy()) <= set(range(learner.spec.num_actions))
         assert np.isfinite(log_prob).all()
         assert np.max(log_prob) <= 1e-6
-        greedy, _, _ = agent.act(state, obs, first, seed, False)
-        assert set(greedy.numpy()) <= set(range(learner.spec.num_actions))
+        others = [act(state, obs, first, seed, mode)[0] for mode in ("greedy", "policy")]
+        for chosen in others:
+            assert set(chosen.numpy()) <= set(range(learner.spec.num_actions))
+        if not agent.traits.policy:
+            np.testing.assert_array_equal(*others, err_msg="a policy is drawn from, or greedy")
         if (mask := mask_of(obs)) is not None:
-            for chosen in (action, greedy):
+            for chosen in (action, *others):
                 assert tf.gather(mask, chosen, batch_dims=1).numpy().all(), "all are valid"
         state = new_state
     assert traces == ["act"]
-    for name, value in arrays(agent.variables()).items():
-        np.testing.assert_array_equal(value, variables[name], err_msg=name)
+    for name, value in arrays(variables(agent)).items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
-def test_an_agent_that_says_so_acts_by_the_scores_of_its_network(learner):
-    """`acts_by_scores` allows a loop to choose by itself: it must be the same choice."""
-    agent, state = learner.agent, learner.agent.init(50)
-    if not getattr(agent, "acts_by_scores", False) or len(agent.network.outputs) > 1:
-        return
+def test_a_score_actor_acts_by_the_scores_of_its_network(learner):
+    """So that a loop may choose by itself: it must be the same choice."""
+    agent, state = learner.agent, learner.agent.actor.init(50)
+    assert type(agent.actor) is ScoreActor
     obs = tensors(random_obs(learner.spec, (50,), np.random.default_rng(0)))
     seed = rng.from_int(5)
-    found = agent.act(state, obs, tf.fill([50], False), seed, True)[:2]
-    scores, strategy = agent.network(obs), agent.exploration
+    found = agent.actor.act(state, obs, tf.fill([50], False), STEP, seed, "explore")[:2]
+    scores, strategy = agent.actor.network(obs), agent.actor.exploration
     first = tf.fill([50], False)
-    want = exploration.choose(strategy, scores, obs, state.exploration, first, state.step, seed)[:2]
+    want = exploration.choose(strategy, scores, obs, state.exploration, first, STEP, seed)[:2]
     tf.nest.map_structure(np.testing.assert_array_equal, found, want)
 
 
@@ -171,7 +184,7 @@ def test_states_keep_their_structure_and_count_the_valid_steps(learner):
         for one, other in zip(tf.nest.flatten(old), tf.nest.flatten(new), strict=True):
             assert (one.shape, one.dtype) == (other.shape, other.dtype)
         steps += int(np.sum(agent_chunk(learner.agent, NUM_ENVS, number).valid))
-        assert int(new.step) == steps
+        assert (int(new.learning.step), int(new.learning.chunks)) == (steps, number + 1)
 
 
 def test_metrics_are_finite_numbers_under_known_tags(learner):
@@ -181,7 +194,7 @@ def test_metrics_are_finite_numbers_under_known_tags(learner):
         for tag in metrics:
             assert tag == "updates" or tag.startswith(PREFIXES), tag
         assert 0 <= metrics["exploration/greedy_fraction"] <= 1
-        told = has_distribution(learner.agent.exploration)
+        told = has_distribution(learner.agent.actor.exploration)
         assert ("exploration/entropy" in metrics) == told
         most = np.log(learner.spec.num_actions) + 1e-5
         assert 0 <= metrics.get("exploration/entropy", 0.0) <= most
@@ -192,7 +205,7 @@ def test_metrics_are_finite_numbers_under_known_tags(learner):
 
 
 def test_everything_that_learning_changes_is_among_the_variables(learner):
-    named = learner.agent.variables()
+    named = variables(learner.agent)
     owned = [
         variable if isinstance(variable, tf.Variable) else variable.value
         for variable in named.values()
@@ -215,24 +228,24 @@ def test_learning_is_decided_by_variables_state_chunks_and_seeds(learner):
     assert metrics == learner.metrics
     for one, other in zip(tf.nest.flatten(states), tf.nest.flatten(learner.states), strict=True):
         np.testing.assert_array_equal(one, other)
-    for name, value in arrays(learner.agent.variables()).items():
+    for name, value in arrays(variables(learner.agent)).items():
         np.testing.assert_array_equal(value, learner.learned[name], err_msg=name)
 
 
 def test_a_plain_graph_learns_the_same(learner):
-    _, metrics = learner.learn(graph(learner.agent.update))
-    for name, value in arrays(learner.agent.variables()).items():
+    _, metrics = learner.learn(graph(learner.plain_update))
+    for name, value in arrays(variables(learner.agent)).items():
         np.testing.assert_allclose(value, learner.learned[name], rtol=1e-5, atol=1e-5, err_msg=name)
     for one, other in zip(metrics, learner.metrics, strict=True):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
 def test_the_seed_decides_the_first_weights(learner):
-    same = arrays(learner.make().variables())
+    same = arrays(variables(learner.make()))
     assert list(same) == list(learner.start), "names are stable"
     for name, value in same.items():
         np.testing.assert_array_equal(value, learner.start[name], err_msg=name)
-    other = arrays(learner.make(seed=1).variables())
+    other = arrays(variables(learner.make(seed=1)))
     kernels = [name for name, value in same.items() if value.ndim > 1 and value.std() > 0]
     assert not any(np.array_equal(other[name], same[name]) for name in kernels)
 
@@ -244,12 +257,15 @@ def test_it_has_what_the_protocol_asks_for(learner):
     defaults = cls.Config()
     assert defaults.exploration in EXPLORATIONS
     assert getattr(defaults, "torso", None) in {*TORSOS, None}
-    assert isinstance(agent.network, keras.Model)
-    assert agent.network.output_shape == (None, learner.spec.num_actions)
+    assert isinstance(agent.actor.network, keras.Model)
+    assert agent.actor.network.output_shape == (None, learner.spec.num_actions)
     assert agent.spec == learner.spec
     assert agent.chunk_length >= 1
-    assert isinstance(agent.whole_episodes, bool)
-    assert any(name.startswith("network/") for name in agent.variables())
+    assert isinstance(agent.traits, Traits)
+    acting, learning = agent.actor.variables(), agent.variables()
+    assert acting, "acting takes what was learned"
+    assert not {id(x) for x in acting.values()} & {id(x) for x in learning.values()}
+    assert not any(name.startswith("actor/") for name in learning)
     assert cls.__doc__
 
 
@@ -320,11 +336,10 @@ def test_a_torso_that_does_not_fit_is_refused_in_one_clear_line(name):
 @pytest.mark.parametrize("name", AGENTS)
 def test_a_recurrent_torso_works_or_is_refused_with_what_to_use(name, torso):
     torso = TORSOS[torso](4, seed=0)
-    try:
-        agent = make_agent(name, BOX, torso=torso)
-    except ValueError as error:
-        assert f"{name} cannot use a recurrent torso" in str(error)
-        assert "reinforce" in str(error)
+    if not agent_class(name, BOX).traits.recurrent:
+        with pytest.raises(ValueError, match=f"{name} cannot use a recurrent torso.* reinforce"):
+            make_agent(name, BOX, torso=torso)
         return
-    _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), rng.from_int(0))
+    agent = make_agent(name, BOX, torso=torso)
+    _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), STEP, rng.from_int(0))
     assert np.isfinite(list(map(float, metrics.values()))).all()

@@ -11,7 +11,7 @@ from rlzoo import networks
 from rlzoo.networks import TORSOS
 from rlzoo.ops import rng
 from rlzoo.spaces import Box, Discrete, EnvSpec
-from tests.helpers import BOX, agent_chunk, make_agent, random_obs, xla
+from tests.helpers import BOX, STEP, agent_chunk, make_agent, random_obs, xla
 
 HEAD, BATCH = 3, 6
 VECTORS = {
@@ -171,7 +171,7 @@ def test_reinforce_learns_with_it(name):
     """The one agent that takes every torso."""
     spec = next(iter(specs_of(name).values()))
     agent = make_agent("reinforce", spec, torso=TORSOS[name](seed=0))
-    before = agent.network.get_weights()
-    _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), rng.from_int(0))
+    before = agent.actor.network.get_weights()
+    _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), STEP, rng.from_int(0))
     assert np.isfinite(list(map(float, metrics.values()))).all()
-    assert not all(map(np.array_equal, before, agent.network.get_weights()))
+    assert not all(map(np.array_equal, before, agent.actor.network.get_weights()))

@@ -18,7 +18,7 @@ from rlzoo.ops import rng
 from rlzoo.ops.schedules import Exponential, Linear, Piecewise
 from rlzoo.spaces import Discrete
 from tests.env_doubles import ChainEnv
-from tests.helpers import BOX, chi_square_fits, make_agent, random_chunk, tensors, xla
+from tests.helpers import BOX, STEP, chi_square_fits, make_agent, random_chunk, tensors, xla
 
 STRATEGIES = [
     Greedy(),
@@ -110,7 +110,7 @@ def test_a_strategy_may_have_fields_that_are_no_rates():
     assert {name: float(x) for name, x in strategy.rates(ZERO).items()} == {"temperature": 2.0}
     agent = make_agent("dqn", BOX, strategy)
     chunk = tensors(random_chunk(BOX, agent.chunk_length, 2, seed=0))
-    _, metrics = xla(agent.update)(agent.init(2), chunk, rng.from_int(0))
+    _, metrics = xla(agent.actor.observe)(agent.actor.init(2), chunk, STEP)
     assert float(metrics["exploration/temperature"]) == 2.0
 
 
@@ -226,19 +226,20 @@ class UCB(Exploration):
 
 @pytest.mark.parametrize("name", ["dqn", "reinforce", "dyna_q"])
 def test_a_strategy_of_the_users_own_that_counts_fits_every_agent(name):
-    """Its state is carried by the agent's, through compiled code."""
+    """Its state is carried by the actor's, through compiled code."""
     agent = make_agent(name, BOX, UCB())
-    act = xla(lambda *args: agent.act(*args, True))
+    actor = agent.actor
+    act = xla(lambda *args: actor.act(*args, "explore"))
     seed, num_envs = rng.from_int(0), 2
-    state = agent.init(num_envs)
+    state = actor.init(num_envs)
     obs, first = tf.zeros((num_envs, *BOX.obs.shape)), tf.ones(num_envs, bool)
-    chunk = random_chunk(BOX, agent.chunk_length, num_envs, 0, agent.whole_episodes)
+    chunk = random_chunk(BOX, agent.chunk_length, num_envs, 0, agent.traits.whole_episodes)
     chunk.action[:] = 1
-    state, metrics = agent.update(state, tensors(chunk), seed)
+    state, metrics = xla(actor.observe)(state, tensors(chunk), STEP)
     assert state.exploration["counts"].numpy().tolist() == [0, chunk.valid.sum(), 0]
     assert int(state.exploration["chunks"]) == 1
     assert float(metrics["exploration/width"]) == 1.0
-    action, extras, state = act(state, obs, first, seed)
+    action, extras, state = act(state, obs, first, STEP, seed)
     assert (action.numpy() != 1).all(), "actions never tried have by far the widest bounds"
     assert np.isfinite(extras["log_prob"]).all()
     assert int(state.exploration["chunks"]) == 1
@@ -253,7 +254,7 @@ def chain_loop():
 
 
 def run_chunks(loop, count):
-    reports = [loop.run_chunk() for _ in range(count)]
+    reports = [loop.run() for _ in range(count)]
     return [report.metrics["exploration/entropy"] for report in reports]
 
 
@@ -264,25 +265,25 @@ def test_the_strategy_can_be_swapped_mid_run(chain_loop):
     assert entropies[0] == pytest.approx(math.log(2))  # all values are 0: ties are shared
     assert np.mean(entropies[-10:]) < 0.1
     table = loop.agent.table.numpy().copy()
-    loop.agent.exploration = EpsilonGreedy(1.0)
+    loop.agent.actor.exploration = EpsilonGreedy(1.0)
     np.testing.assert_array_equal(loop.agent.table, table)
     np.testing.assert_allclose(run_chunks(loop, 10), math.log(2), atol=1e-6)
-    assert int(loop.state.agent.step) == 2 * 40
-    assert int(loop.state.acts) == 40
+    assert int(loop.state.learning.step) == 2 * 40
+    assert int(loop.state.acting.acts) == 40
 
 
 def test_a_strategy_with_a_state_can_be_swapped_in_mid_run(chain_loop):
     loop = chain_loop
     run_chunks(loop, 5)
-    loop.agent.exploration = UCB()
+    loop.agent.actor.exploration = UCB()
     run_chunks(loop, 20)
-    counts = loop.state.agent.exploration["counts"].numpy()
+    counts = loop.state.acting.actor.exploration["counts"].numpy()
     assert counts.sum() == 2 * 20
     assert abs(counts[0] - counts[1]) <= 4
-    assert int(loop.state.agent.step) == 2 * 25
-    loop.agent.exploration = Softmax()
+    assert int(loop.state.learning.step) == 2 * 25
+    loop.agent.actor.exploration = Softmax()
     run_chunks(loop, 1)
-    assert loop.state.agent.exploration == ()
+    assert loop.state.acting.actor.exploration == ()
 
 
 def test_every_strategy_is_in_the_table():

@@ -58,8 +58,8 @@ def test_the_same_object_fits_a_table_and_a_network(agent):
     made = make_agent(agent, envs.spec, UCB(2.0))
     assert agent == "reinforce" or isinstance(made, (DQN, TabularDynaQ))
     loop = HostLoop(made, envs, 0)
-    steps = sum(loop.run_chunk().steps for _ in range(10))
-    counts = loop.state.agent.exploration.numpy()
+    steps = sum(loop.run().steps for _ in range(10))
+    counts = loop.state.acting.actor.exploration.numpy()
     assert counts.shape == (envs.spec.obs.n, envs.spec.num_actions)
     assert counts.sum() >= steps, "what waits for the others at an episode's end counts as well"
     assert agent == "reinforce" or counts.sum() == steps

@@ -44,11 +44,11 @@ def main() -> None:
         torso = {"torso": lstm(4)} if "lstm" in name else {}
         loop = HostLoop(make_agent(agent, envs.spec, **torso), envs, 0)
         for _ in range(chunks // 4):
-            loop.run_chunk()
+            loop.run()
         files, mib = compiled(), memory()
         assert files > 0
         for _ in range(chunks):
-            loop.run_chunk()
+            loop.run()
         new, growth = compiled() - files, memory() - mib
         envs.close()
         print(f"{name}: {'flat' if new == 0 and growth < 3 else 'grows'} {new} {growth:.2f} MiB")

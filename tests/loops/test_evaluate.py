@@ -33,7 +33,7 @@ def test_it_leaves_training_as_it_was_and_depends_on_its_seed_alone(mode):
     loop = HostLoop(agent, envs, 1)
     evaluator = Evaluator(agent, make_envs("CartPole-v1", 5, 0), 5, mode)
     for _ in range(10):
-        loop.run_chunk()
+        loop.run()
     arrays, meta = loop.get_state()
     arrays = {name: array.copy() for name, array in arrays.items()}
 
@@ -47,7 +47,7 @@ def test_it_leaves_training_as_it_was_and_depends_on_its_seed_alone(mode):
     assert evaluator.run(7) == first and other.returns != first.returns
     assert Evaluator(agent, make_envs("CartPole-v1", 5, 0), 5, mode).run(7) == first
     for _ in range(40):
-        loop.run_chunk()
+        loop.run()
     assert evaluator.run(7) != first  # it sees what was learned
     envs.close()
 

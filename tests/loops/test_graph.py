@@ -12,6 +12,7 @@ import psutil
 import pytest
 import tensorflow as tf
 
+from rlzoo.agents import variables
 from rlzoo.envs.ports import PortedEnvs, make_ported_envs
 from rlzoo.exploration import Exploration, Greedy
 from rlzoo.loops.compiled import not_compilable
@@ -109,10 +110,10 @@ def test_a_call_sums_over_its_chunks(whole):
     one, many = counts(whole=whole), counts(whole=whole)
     report = one.run(600)
     parts = []
-    while (step := int(many.state.loop.agent.step)) < 600:
+    while (step := int(many.state.loop.learning.step)) < 600:
         parts.append(many.run(step + 1))
     assert report.steps == sum(part.steps for part in parts) >= 600
-    assert report.chunks == len(parts) == int(one.state.loop.chunks)
+    assert report.chunks == len(parts) == int(one.state.loop.learning.chunks)
     ended = [part.episodes[0] for part in parts]
     (episodes,) = report.episodes
     assert episodes.num_episodes == sum(e.num_episodes for e in ended)
@@ -126,9 +127,9 @@ def test_counts_and_means_of_a_long_call_are_exact():
     loop = counts()
     update, many = loop.agent.update, 2**24 - 1
 
-    def counted(state, chunk, seed):
-        state, _ = update(state, chunk, seed)
-        step = tf.cast(state.step, tf.float32)
+    def counted(state, chunk, step, seed):
+        state, _ = update(state, chunk, step, seed)
+        step = tf.cast(step, tf.float32) + 30.0
         return state, {
             "updates": tf.constant(float(many)),
             "loss/x": step,
@@ -147,16 +148,18 @@ def test_counts_and_means_of_a_long_call_are_exact():
 def test_whole_episodes_are_one_per_environment_and_chunk():
     loop, age, seen = counts(whole=True), np.zeros(3), set()
     for _ in range(20):
-        acts = int(loop.state.loop.acts)
-        report = loop.run(int(loop.state.loop.agent.step) + 1)
+        acts = int(loop.state.loop.acting.acts)
+        report = loop.run(int(loop.state.loop.learning.step) + 1)
         chunk = loop.agent.chunk()
         lengths = chunk.valid.sum(axis=0)
         check_chunk(chunk, age)
         check_episodes(report, lengths)
-        assert int(loop.state.loop.acts) - acts == lengths.max(), "a chunk ends with the last one"
+        assert int(loop.state.loop.acting.acts) - acts == lengths.max(), (
+            "a chunk ends with the last one"
+        )
         assert report.steps == lengths.sum()
         assert chunk.first[0].all()
-        for field in tf.nest.flatten(chunk):
+        for field in tf.nest.flatten(chunk._replace(start=(), version=())):
             assert not field[~chunk.valid].any()
         for i, length in enumerate(lengths):
             assert chunk.valid[:length, i].all() and chunk.last[length - 1, i]
@@ -178,13 +181,13 @@ def test_a_call_with_nothing_to_do_does_nothing():
 
 def test_nothing_is_traced_after_the_first_call_and_memory_is_flat():
     loop, traces = counts(), []
-    act = loop.agent.act
+    act = loop.agent.actor.act
 
     def counted(*args, **kwargs):
         traces.append("act")
         return act(*args, **kwargs)
 
-    loop.agent.act = counted
+    loop.agent.actor.act = counted
     loop.run(30)
     assert len(traces) == 1
     process = psutil.Process()
@@ -206,7 +209,7 @@ def test_memory_is_flat_over_ten_million_steps():
         episodes += sum(e.num_episodes for e in report.episodes)
         if number == 50:
             before = process.memory_info().rss
-    assert int(loop.state.loop.agent.step) == 10_000_000
+    assert int(loop.state.loop.learning.step) == 10_000_000
     assert episodes > 10_000
     assert process.memory_info().rss - before < 2 * 2**20
 
@@ -215,16 +218,16 @@ def test_the_strategy_is_swapped_midway():
     envs = make_ported_envs("rlzoo/DynaMaze-v0", 2)
     loop = GraphLoop(make_agent("dyna_q", envs.spec, Greedy()), envs, 0)
     for strategy, tag in ((counting(), "exploration/rate"), (Greedy(), None)):
-        loop.run(int(loop.state.loop.agent.step) + 100)
-        before, step = arrays(loop.agent.variables()), int(loop.state.loop.agent.step)
-        loop.agent.exploration = strategy
+        loop.run(int(loop.state.loop.learning.step) + 100)
+        before, step = arrays(variables(loop.agent)), int(loop.state.loop.learning.step)
+        loop.agent.actor.exploration = strategy
         assert loop.run(step).chunks == 0
-        for name, value in arrays(loop.agent.variables()).items():
+        for name, value in arrays(variables(loop.agent)).items():
             np.testing.assert_array_equal(value, before[name])
         report = loop.run(step + 100)
         assert report.steps == 100
         assert (tag is None) == ("exploration/rate" not in report.metrics)
-        explored = loop.state.loop.agent.exploration
+        explored = loop.state.loop.acting.actor.exploration
         if tag:  # it counts both environments' steps since it came
             np.testing.assert_allclose(explored[0], [50 / 16] * 2)
         else:
@@ -272,7 +275,7 @@ def test_what_cannot_be_compiled_is_named(part, loop):
             GraphLoop(agent, ported, 0).run(1)
         else:
             envs: Any = PortEnvs(ported, 0)
-            HostLoop(agent, envs, 0).run_chunk()
+            HostLoop(agent, envs, 0).run()
 
 
 def test_a_message_that_names_nothing_is_passed_on():
@@ -289,12 +292,12 @@ def test_a_bad_number_names_the_environment_and_stops(kind, whole):
     loop = counts(kind=kind, env=1, age=3, whole=whole, length=6)  # no episode is shorter
     with pytest.raises(FloatingPointError, match=r"Environment 1 returned.*before update 1\."):
         loop.run(10_000)
-    assert int(loop.state.loop.chunks) == 1
+    assert int(loop.state.loop.learning.chunks) == 1
 
     loop = counts(kind=kind, env=2, age=27, length=4)
     with pytest.raises(FloatingPointError, match=r"Environment 2 returned.*before update 7\."):
         loop.run(10_000)
-    assert int(loop.state.loop.chunks) == 7
+    assert int(loop.state.loop.learning.chunks) == 7
 
 
 def test_divergence_is_named_and_stops():
@@ -304,5 +307,5 @@ def test_divergence_is_named_and_stops():
         FloatingPointError, match=r"diverged: .*loss/td.* at update (\d+)"
     ) as caught:
         loop.run(10_000)
-    assert f"at update {int(loop.state.loop.chunks)}." in str(caught.value)
-    assert int(loop.state.loop.agent.step) < 200
+    assert f"at update {int(loop.state.loop.learning.chunks)}." in str(caught.value)
+    assert int(loop.state.loop.learning.step) < 200

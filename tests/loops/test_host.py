@@ -5,7 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -13,12 +13,13 @@ import pytest
 import tensorflow as tf
 from gymnasium import spaces
 
+from rlzoo.agents import ActorState, Traits
 from rlzoo.envs import make_envs
 from rlzoo.exploration import Exploration, Softmax
-from rlzoo.loops.compiled import chunk_fields
+from rlzoo.loops.base import chunk_fields
 from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
-from rlzoo.spaces import EnvSpec, map_leaves
+from rlzoo.spaces import Discrete, EnvSpec, map_leaves
 from rlzoo.storage import checkpoint
 from rlzoo.types import Chunk
 from tests.env_doubles import ChainEnv, CountingEnv, FaultyEnv
@@ -28,38 +29,56 @@ MODES = pytest.mark.parametrize("mode", ["sync", "async"])
 ROOT = Path(__file__).parents[2]
 
 
-class RecorderState(NamedTuple):
-    step: Any
-    acts: Any  # [N] int32, calls of act since the last first
+class RandomActor:
+    """Acts at random; tells how often it has acted since the last first, not a probability."""
+
+    network = None
+    exploration: Exploration = Softmax()
+    extras: ClassVar = {"log_prob": ((), "float32")}
+
+    def __init__(self, spec: EnvSpec):
+        self.spec = spec
+
+    def init(self, num_envs):
+        return ActorState((tf.zeros([num_envs]),), ())
+
+    def act(self, state, obs, first, step, seed, mode):
+        [acts] = state.recurrent
+        acts = tf.where(first, 0.0, acts) + 1.0
+        if isinstance(self.spec.action, Discrete):
+            action = rng.integers(seed, first.shape, self.spec.num_actions)
+        else:
+            action = rng.uniform(seed, (*first.shape, *self.spec.action.shape)) * 2 - 1
+        return action, {"log_prob": acts}, ActorState((acts,), ())
+
+    def observe(self, state, chunk, step):
+        return state, {}
+
+    def variables(self):
+        return {}
 
 
 class Recorder:
-    """Acts at random, learns nothing, and keeps the last chunk as it came into `update`."""
+    """Learns nothing, and keeps the last chunk as it came into `update`."""
 
     def __init__(self, spec: EnvSpec, num_envs: int, length: int, whole: bool = False):
         self.spec = spec
-        self.chunk_length, self.whole_episodes = length, whole
-        self.exploration: Exploration = Softmax()
-        self.extras = {"log_prob": ((), "float32")}
+        self.traits = Traits(actions=("Discrete", "Box"), whole_episodes=whole)
+        self.chunk_length = length
+        self.actor = RandomActor(spec)
         fields = chunk_fields(self, num_envs)
-        self.kept = Chunk(**map_leaves(lambda field: tf.Variable(tf.zeros(*field)), fields))
+        rows = map_leaves(lambda field: tf.Variable(tf.zeros(*field)), fields)
+        start, version = tf.zeros([num_envs]), tf.zeros([num_envs], tf.int64)
+        self.kept = Chunk(**rows, start=(tf.Variable(start),), version=tf.Variable(version))
 
     def init(self, num_envs):
-        return RecorderState(tf.zeros([], tf.int64), tf.zeros([num_envs], tf.int32))
+        return ()
 
-    def act(self, state, obs, first, seed, explore):
-        count = obs.shape[0]
-        action = rng.integers(seed, [count], getattr(self.spec.action, "n", 2))
-        acts = tf.where(first, 0, state.acts) + 1
-        # What act was told comes back in place of a log-probability.
-        return action, {"log_prob": tf.cast(acts, tf.float32)}, state._replace(acts=acts)
-
-    def update(self, state, chunk, seed):
+    def update(self, state, chunk, step, seed):
         pairs = zip(tf.nest.flatten(self.kept), tf.nest.flatten(chunk), strict=True)
         for variable, value in pairs:
             variable.assign(value)
-        steps = tf.math.count_nonzero(chunk.valid)
-        return state._replace(step=state.step + steps), {"updates": tf.constant(0.0)}
+        return (), {"updates": tf.constant(0.0)}
 
     def variables(self):
         return {}
@@ -125,14 +144,14 @@ def test_no_false_transition_of_50_000(mode, recording):
     columns = [[] for _ in range(num_envs)]  # (chunk, t) of each environment, in order
     found_episodes, steps = [], 0
     for _ in range(chunks):
-        report = loop.run_chunk()
+        report = loop.run()
         steps += report.steps
         found_episodes += report.episodes
         chunk = loop.agent.chunk()
         for column in columns:
             column += [(chunk, t) for t in range(length)]
     assert steps == num_envs * length * chunks == 50_000
-    assert int(loop.state.agent.step) == steps
+    assert int(loop.state.learning.step) == steps
 
     false, expected_episodes = 0, []
     for i, column in enumerate(columns):
@@ -156,7 +175,7 @@ def test_whole_episodes_are_one_per_environment_and_chunk(mode, recording):
     num_envs, length = 6, 12  # CountingEnv plays 9 steps at most: always padded
     loop = recording(CountingEnv, num_envs, length, mode=mode, whole=True)
     for episode in range(15):
-        report = loop.run_chunk()
+        report = loop.run()
         chunk = loop.agent.chunk()
         lengths = chunk.valid.sum(axis=0)
         for i in range(num_envs):
@@ -174,14 +193,14 @@ def test_whole_episodes_are_one_per_environment_and_chunk(mode, recording):
 
 def test_a_chunk_ends_when_every_episode_has(recording):
     loop = recording(CountingEnv, 3, 500, whole=True)
-    loop.run_chunk()
-    assert int(loop.state.acts) <= 9
+    loop.run()
+    assert int(loop.state.acting.acts) <= 9
 
 
 def test_one_environment_is_the_same_in_both_modes(recording):
     loops = [recording(CountingEnv, 1, 20, mode=mode, seed=3) for mode in ("sync", "async")]
     for _ in range(20):
-        reports = [loop.run_chunk() for loop in loops]
+        reports = [loop.run() for loop in loops]
         assert reports[0] == reports[1]
         chunks = (tf.nest.flatten(loop.agent.chunk()) for loop in loops)
         for one, other in zip(*chunks, strict=True):
@@ -191,7 +210,7 @@ def test_one_environment_is_the_same_in_both_modes(recording):
 @pytest.mark.parametrize("end", ["terminate", "truncate"])
 def test_only_termination_stops_the_bootstrap(end, recording):
     loop = recording(partial(ChainEnv, time_limit=5, end=end), 2, 20)
-    loop.run_chunk()
+    loop.run()
     chunk = loop.agent.chunk()
     over = np.arange(20) % 5 == 4
     assert (chunk.last == over[:, None]).all()
@@ -208,14 +227,14 @@ class BothFlags(ChainEnv):
 
 def test_both_flags_at_once_is_termination(recording):
     loop = recording(partial(BothFlags, time_limit=4), 1, 8)
-    loop.run_chunk()
+    loop.run()
     assert loop.agent.chunk().discount[:, 0].tolist() == [1, 1, 1, 0] * 2
     assert loop.agent.chunk().last[:, 0].tolist() == [False, False, False, True] * 2
 
 
 def test_the_time_limit_of_gymnasium_truncates(recording):
     loop = recording(partial(gymnasium.make, "CartPole-v1", max_episode_steps=7), 2, 30)
-    loop.run_chunk()
+    loop.run()
     chunk = loop.agent.chunk()
     assert chunk.last.any() and (chunk.discount[chunk.last] == 1.0).all()
 
@@ -248,7 +267,7 @@ def test_a_fault_stops_with_environment_step_and_seed(kind, what, mode, recordin
     with pytest.raises(Exception) as caught:
         for _ in range(3):  # of 6 steps, as an episode; a reset belongs to the chunk before
             before = [array.copy() for array in tf.nest.flatten(loop.agent.chunk())]
-            loop.run_chunk()
+            loop.run()
     notes = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert what in notes
     assert "environment 1" in notes or "env 1" in notes
@@ -274,9 +293,9 @@ def test_restart_makes_no_transition_up(kind, whole, mode, recording):
     for number in range(6):
         if number == 2:
             with pytest.warns(RuntimeWarning, match=r"Restarting it"):
-                report = loop.run_chunk()
+                report = loop.run()
         else:
-            report = loop.run_chunk()
+            report = loop.run()
         chunk = loop.agent.chunk()
         steps += report.steps
         episodes += report.episodes
@@ -305,12 +324,12 @@ def test_a_dropped_environment_leaves_invalid_rows_only(whole, mode, recording):
     loop = recording(
         fault_at(0, 1, kind="raise"), 2, 6, mode=mode, whole=whole, on_env_error="drop"
     )
-    loop.run_chunk()
+    loop.run()
     with pytest.warns(RuntimeWarning, match="Dropping it"):
-        report = loop.run_chunk()
+        report = loop.run()
     assert report.steps == 6 + 3
     for _ in range(3):
-        report = loop.run_chunk()
+        report = loop.run()
         chunk = loop.agent.chunk()
         assert report.steps == 6 and report.episodes == [(6.0, 6, 1)]
         assert not chunk.valid[:, 0].any() and chunk.valid[:, 1].all()
@@ -324,7 +343,7 @@ def test_no_false_transition_enters_replay(policy, recording):
     agent = make_agent("dqn", envs.spec)
     loop = HostLoop(agent, envs, 5)
     with pytest.warns(RuntimeWarning):
-        steps = sum(loop.run_chunk().steps for _ in range(5))
+        steps = sum(loop.run().steps for _ in range(5))
     envs.close()
     assert int(agent.replay.size) == steps == (59 if policy == "restart" else 5 * 12 - 5)
     held = [x.numpy() for x in agent.replay.read(tf.range(steps, dtype=tf.int64))]
@@ -359,13 +378,6 @@ class Endless(gymnasium.Env):
         return self.state, 0.0, False, False, {}
 
 
-class BoxRecorder(Recorder):
-    def act(self, state, obs, first, seed, explore):
-        _, extras, state = super().act(state, obs, first, seed, explore)
-        shape = (obs.shape[0], *self.spec.action.shape)
-        return rng.uniform(seed, shape) * 2 - 1, extras, state
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("box", "steps", "too_big"),
@@ -382,11 +394,11 @@ def test_millions_of_actions_in_flight_are_saved_and_replayed(box, steps, too_bi
     loops = []
     for _ in range(2):
         envs = make_envs(partial(Endless, box), 200, 5)
-        agent = (BoxRecorder if box else Recorder)(envs.spec, 200, length=100)
+        agent = Recorder(envs.spec, 200, length=100)
         loops.append(HostLoop(agent, envs, 5))
     loop, other = loops
     for _ in range(steps // 100):
-        loop.run_chunk()
+        loop.run()
     assert too_big(json.dumps(loop.envs.get_state()["actions"]))  # where they lay once
 
     arrays, meta = loop.get_state()
@@ -400,7 +412,7 @@ def test_millions_of_actions_in_flight_are_saved_and_replayed(box, steps, too_bi
     for name, array in other.get_state()[0].items():
         assert array.tobytes() == arrays[name].tobytes(), name
     for one in loops:
-        one.run_chunk()
+        one.run()
     pairs = zip(
         tf.nest.flatten(other.agent.chunk()), tf.nest.flatten(loop.agent.chunk()), strict=True
     )
@@ -431,7 +443,7 @@ def test_divergence_is_named(env, settings, metric):
     loop = HostLoop(make_agent("dqn", envs.spec, **settings), envs, 0)
     with pytest.raises(FloatingPointError, match=rf"diverged.*{metric}.* at update \d+"):
         for _ in range(20):
-            loop.run_chunk()
+            loop.run()
     envs.close()
 
 
@@ -463,9 +475,9 @@ def test_a_whole_episode_is_cut_where_its_environment_said_that_it_ends():
     assert agent.chunk_length == 5
     loop = HostLoop(agent, envs, 0)
     for _ in range(2):
-        report = loop.run_chunk()
+        report = loop.run()
         assert report.steps == 10
         assert [episode[:2] for episode in report.episodes] == [(5.0, 5), (5.0, 5)]
-        assert loop._chunk.last.tolist() == [[False] * 2] * 4 + [[True] * 2]
-        assert loop._chunk.discount.all()  # it goes on: its value is bootstrapped
+        assert loop.collector.chunk.last.tolist() == [[False] * 2] * 4 + [[True] * 2]
+        assert loop.collector.chunk.discount.all()  # it goes on: its value is bootstrapped
     envs.close()

@@ -8,7 +8,8 @@ import tensorflow as tf
 from rlzoo import networks
 from rlzoo.agents import DQN, REINFORCE
 from rlzoo.exploration import EpsilonGreedy, EpsilonSoftmax, Exploration, Greedy, Softmax
-from rlzoo.loops.compiled import compile_act, initial_state
+from rlzoo.loops.base import initial_acting
+from rlzoo.loops.compiled import compile_act
 from rlzoo.loops.light import NumpyActor
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
@@ -33,18 +34,18 @@ def agent_with(strategy: Exploration, torso=None, spec: EnvSpec = SPEC, **config
 def test_numpy_acts_as_the_compiled_agent(strategy):
     num_envs, seed = 5, 11
     agent = agent_with(strategy)
-    agent.network.layers[-1].kernel.assign(np.random.default_rng(0).normal(size=(8, 3)) * 3)
+    agent.actor.network.layers[-1].kernel.assign(np.random.default_rng(0).normal(size=(8, 3)) * 3)
     actor = NumpyActor(agent, num_envs)
-    state = initial_state(agent, num_envs)
+    acting, step = initial_acting(agent, num_envs), tf.zeros([], tf.int64)
     stream = rng.fold_in(rng.from_int(seed), 0)
-    actor.unpack(actor.pack(state.agent.step, state.acts, stream).numpy())
-    act = compile_act(agent, num_envs, seed, explore=True, record=True)
-    tensors = tf.nest.flatten(state)
+    actor.unpack(actor.pack(step, acting.acts, stream).numpy())
+    act = compile_act(agent, num_envs, seed, "explore", record=True)
+    tensors = tf.nest.flatten(acting)
     first = tf.zeros([num_envs], tf.bool)
     seen = set()
     for t in range(agent.chunk_length):
         obs = np.random.default_rng(t).normal(size=(num_envs, 4)).astype(np.float32)
-        action, log_prob, scores, *tensors = act(*tensors, tf.constant(obs), first)
+        action, log_prob, scores, *tensors = act(*tensors, step, tf.constant(obs), first)
         light_action, told = actor(obs, t)
         np.testing.assert_allclose(told["scores"], scores.numpy(), rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(light_action, action.numpy())
@@ -60,7 +61,7 @@ def test_the_forward_pass_is_the_networks(torso):
     actor = NumpyActor(agent, 7)
     actor.unpack(actor.pack(tf.constant(0), tf.constant(0, tf.int64), rng.from_int(1)).numpy())
     obs = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
-    log_probs = tf.nn.log_softmax(agent.network(obs)).numpy()
+    log_probs = tf.nn.log_softmax(agent.actor.network(obs)).numpy()
     action, told = actor(obs, 0)
     np.testing.assert_allclose(told["log_prob"], log_probs[np.arange(7), action], atol=1e-5)
 

@@ -283,15 +283,6 @@ def test_a_step_is_clipped_and_its_norm_reported():
         np.testing.assert_allclose(moved[1], [4.0 * share], atol=1e-6)
 
 
-def test_variables_are_named_by_position():
-    """Keras counts layer names up within a process, so they differ from run to run."""
-    for _ in range(2):
-        network = build(BOX)
-        names = networks.named_variables("network", network)
-        assert list(names) == [f"network/{i}" for i in range(len(network.variables))]
-        assert [id(v) for v in names.values()] == [id(v) for v in network.variables]
-
-
 @pytest.mark.slow
 def test_keras_loads_a_network_of_ours_after_import_rlzoo(tmp_path):
     network = networks.build_network(IMAGE, small_torso(IMAGE), networks.dueling(HEAD))

@@ -7,7 +7,7 @@ import tensorflow as tf
 from rlzoo import networks
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Linear
-from tests.helpers import BOX, agent_chunk, make_agent, small_torso, xla
+from tests.helpers import BOX, STEP, agent_chunk, make_agent, small_torso, xla
 
 FALLING = Linear(1e-2, 0.0, 100)
 
@@ -17,19 +17,18 @@ def test_a_learning_rate_follows_its_schedule(agent):
     agent = make_agent(agent, BOX, learning_rate=FALLING)
     update, state = xla(agent.update), agent.init(2)
     for step, rate in ((0, 1e-2), (25, 7.5e-3), (100, 0.0), (1_000, 0.0)):
-        state = state._replace(step=tf.constant(step, tf.int64))
-        before = agent.network.get_weights()
-        state, metrics = update(state, agent_chunk(agent, 2, 0), rng.from_int(step))
+        before = agent.actor.network.get_weights()
+        state, metrics = update(state, agent_chunk(agent, 2, 0), np.int64(step), rng.from_int(step))
         assert float(metrics["rate/learning_rate"]) == pytest.approx(rate, abs=1e-9)
         assert float(metrics["updates"]) > 0
-        still = all(map(np.array_equal, before, agent.network.get_weights()))
+        still = all(map(np.array_equal, before, agent.actor.network.get_weights()))
         assert still == (rate == 0.0)
 
 
 @pytest.mark.parametrize("agent", ["dqn", "reinforce", "dyna_q"])
 def test_a_constant_rate_is_not_shown(agent):
     agent = make_agent(agent, BOX)
-    _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), rng.from_int(0))
+    _, metrics = agent.update(agent.init(2), agent_chunk(agent, 2, 0), STEP, rng.from_int(0))
     assert "rate/learning_rate" not in metrics
 
 

@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 from rlzoo import networks
+from rlzoo.agents import variables
 from rlzoo.ops import rng
-from tests.helpers import BOX, agent_chunk, arrays, assign, graph, make_agent, random_obs, xla
+from tests.helpers import BOX, STEP, agent_chunk, arrays, assign, graph, make_agent, random_obs, xla
 
 AGENTS = ("dqn", "reinforce", "dyna_q")
 RATE = {"learning_rate": 1e-6, "max_grad_norm": 1e-6}
@@ -44,9 +45,9 @@ def learned(agent, updates=1, update=None):
     """Returns the agent's variables after some updates on one chunk."""
     update, state = update or agent.update, agent.init(2)
     for number in range(updates):
-        state, metrics = update(state, agent_chunk(agent, 2, 0), rng.from_int(number))
+        state, metrics = update(state, agent_chunk(agent, 2, 0), STEP, rng.from_int(number))
         assert all(np.isfinite(value) for value in metrics.values())
-    return arrays(agent.variables())
+    return arrays(variables(agent))
 
 
 def find(network, kind):
@@ -76,24 +77,25 @@ def trained(request):
     config = {"target_update_period": 1} if name != "reinforce" else {}
     agent = make_agent(name, BOX, torso=torso, **config)
     obs = tf.constant(random_obs(BOX, (2,), np.random.default_rng(0)))
-    for explore in (True, False):
-        agent.act(agent.init(2), obs, tf.fill([2], True), rng.from_int(0), explore)
-    acted = find(agent.network, Noted).counts.numpy().tolist()
+    for mode in ("explore", "policy", "greedy"):
+        first, seed = tf.fill([2], True), rng.from_int(0)
+        agent.actor.act(agent.actor.init(2), obs, first, STEP, seed, mode)
+    acted = find(agent.actor.network, Noted).counts.numpy().tolist()
     update = xla(agent.update)
-    start, end = arrays(agent.variables()), learned(agent, 2, update)
-    assign(agent.variables(), start)
+    start, end = arrays(variables(agent)), learned(agent, 2, update)
+    assign(variables(agent), start)
     return agent, acted, start, end, learned(agent, 2, update)
 
 
 def test_layers_train_in_updates_and_not_in_acting(trained):
     agent, acted, *_ = trained
-    assert acted == [0.0, 2.0]
-    assert find(agent.network, Noted).counts.numpy()[0] > 0
+    assert acted == [0.0, 3.0]
+    assert find(agent.actor.network, Noted).counts.numpy()[0] > 0
 
 
 def test_batch_statistics_are_learned_and_reach_the_target(trained):
     agent = trained[0]
-    mean = find(agent.network, keras.layers.BatchNormalization).moving_mean
+    mean = find(agent.actor.network, keras.layers.BatchNormalization).moving_mean
     assert np.abs(mean).max() > 0
     if target := getattr(getattr(agent, "dqn", agent), "target", None):
         other = find(target.network, keras.layers.BatchNormalization).moving_mean
@@ -117,8 +119,8 @@ def test_padding_is_no_part_of_batch_statistics():
     lengths = valid.sum(axis=0)
     assert (~valid).sum() > 0
     obs[~valid] = 1e6
-    agent.update(agent.init(3), chunk._replace(obs=tf.constant(obs)), rng.from_int(0))
-    found = find(agent.network, keras.layers.BatchNormalization).moving_mean
+    agent.update(agent.init(3), chunk._replace(obs=tf.constant(obs)), STEP, rng.from_int(0))
+    found = find(agent.actor.network, keras.layers.BatchNormalization).moving_mean
     real = obs[valid]
     # As many rows again as there is padding are repeated, from the first on.
     rows = np.concatenate([real, np.resize(real, ((~valid).sum(), 3))])
@@ -129,10 +131,10 @@ def test_padding_is_no_part_of_batch_statistics():
 def test_acting_has_no_dropout():
     agent = make_agent("dqn", BOX, torso=torso_with(keras.layers.Dropout(0.9)))
     obs = tf.constant(random_obs(BOX, (2,), np.random.default_rng(0)))
-    scores = [networks.apply(agent.network, obs, (), tf.fill([2], True))[0] for _ in range(2)]
+    scores = [networks.apply(agent.actor.network, obs, (), tf.fill([2], True))[0] for _ in range(2)]
     np.testing.assert_array_equal(*scores)
-    dense = agent.network.layers[2].layers[0]
-    np.testing.assert_allclose(scores[0], agent.network.layers[-1](dense(obs)), atol=1e-6)
+    dense = agent.actor.network.layers[2].layers[0]
+    np.testing.assert_allclose(scores[0], agent.actor.network.layers[-1](dense(obs)), atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "recurrent"), CASES, ids=IDS)
@@ -149,7 +151,7 @@ def test_regularisers_count(name, recurrent, what):
     assign(more.variables(), arrays(plain.variables()))
     learned(plain), learned(more)
     one, other = (
-        next(w.numpy() for w in agent.network.weights if w.shape == (3, 6))
+        next(w.numpy() for w in agent.actor.network.weights if w.shape == (3, 6))
         for agent in (plain, more)
     )
     assert not np.array_equal(one, other)
@@ -165,7 +167,7 @@ def test_constraints_hold_also_where_the_learning_rate_is_scaled():
         networks.scale_learning_rate(torso, scale)
         agent = make_agent("dqn", BOX, torso=torso, learning_rate=0.1)
         learned(agent)
-        lengths = np.linalg.norm(agent.network.get_weights()[0], axis=0)
+        lengths = np.linalg.norm(agent.actor.network.get_weights()[0], axis=0)
         np.testing.assert_allclose(lengths, 1.0, rtol=1e-5)
 
 
@@ -183,7 +185,7 @@ def test_a_frozen_torso_keeps_its_batch_statistics():
     agent = make_agent("dqn", BOX, torso=torso)
     before = torso.get_weights()
     learned(agent)
-    for one, other in zip(before, agent.network.layers[2].get_weights(), strict=True):
+    for one, other in zip(before, agent.actor.network.layers[2].get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -45,7 +45,7 @@ def parking_loop(at: int, note: Path):
 
     def run_and_park(self, until, *seconds):
         report = run(self, until, *seconds)
-        if int(self.state.loop.agent.step) >= at:
+        if int(self.state.loop.learning.step) >= at:
             note.touch()
             time.sleep(1_000)
         return report

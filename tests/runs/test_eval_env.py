@@ -129,7 +129,7 @@ def test_training_does_not_notice_where_it_is_evaluated(agent, env, tmp_path):
 def test_lent_environments_come_back_as_they_were():
     envs = make_envs(Simulator, 2, 5)
     loop = HostLoop(make_agent("dyna_q", envs.spec), envs, 5)
-    loop.run_chunk()
+    loop.run()
     arrays, meta = loop.get_state()
     with loop.lend_envs():
         envs.begin(99)

@@ -227,7 +227,9 @@ def test_a_bad_number_in_the_graph_loop_stops_the_run(tmp_path, monkeypatch):
 def test_weights_that_overflow_in_their_last_update_are_not_saved(tmp_path):
     """No metric of that update shows it: the loss is finite, its gradient is not."""
     overrides = {**REINFORCE, "value_updates": 1}
-    with pytest.raises(FloatingPointError, match=r"value_network/0 holds NaN.*diverged.*last one"):
+    with pytest.raises(
+        FloatingPointError, match=r"value_network/\S+ holds NaN.*diverged.*last one"
+    ):
         train(Huge, tmp_path, agent="reinforce", overrides=overrides, steps=400)
     check_good(tmp_path)
 

@@ -133,8 +133,8 @@ def test_it_goes_on_from_any_checkpoint(step, loop, whole, tmp_path):
 
 def test_a_damaged_array_takes_it_back_in_the_log_too(host_run, tmp_path):
     run_dir = copied(host_run.dir, tmp_path)
-    damage(run_dir, "step", "network/")
-    with pytest.warns(UserWarning, match=r"network/\S+ damaged .*Loaded the older"):
+    damage(run_dir, "step", "actor/")
+    with pytest.warns(UserWarning, match=r"actor/\S+ damaged .*Loaded the older"):
         rlzoo.resume(run_dir, env=LIMITED, quiet=True)
     check_same_files(run_dir, host_run.dir)
 
@@ -202,8 +202,8 @@ def test_an_evaluation_is_broken_off_and_done_later(after, skipped, where, host_
 
 def test_a_damaged_best_agent_is_chosen_anew(host_run, tmp_path, capfd):
     run_dir = copied(host_run.dir, tmp_path)
-    damage(run_dir, "best", "network/")
-    with pytest.warns(UserWarning, match=r"best-\d+: network/\S+ damaged .*Loaded step-0+160"):
+    damage(run_dir, "best", "actor/")
+    with pytest.warns(UserWarning, match=r"best-\d+: actor/\S+ damaged .*Loaded step-0+160"):
         found = rlzoo.evaluate(run_dir, env=LIMITED, episodes=2)
     assert found == rlzoo.evaluate(run_dir, env=LIMITED, episodes=2, last=True)
     with pytest.warns(UserWarning, match="best-"):
@@ -355,7 +355,7 @@ def test_an_agent_of_another_step_is_no_endless_loop(whole, loop, tmp_path):
     run_dir = copied(whole.dir, tmp_path)
 
     def change(arrays, meta):
-        arrays["state/0"] = np.int64(-(2**60))  # the agent's count
+        arrays["state/2"] = np.int64(-(2**60))  # of steps learned from
 
     forge(run_dir, change)
     with pytest.raises(ValueError, match=f"and an agent of step {-(2**60)}"):

@@ -30,7 +30,7 @@ def saved():
     envs = make_envs("CartPole-v1", 2, 0)
     loop = HostLoop(make_agent("dqn", envs.spec), envs, 0)
     for _ in range(3):
-        loop.run_chunk()
+        loop.run()
     arrays, plain = loop.get_state()
     arrays = {name: array.copy() for name, array in arrays.items()}
     meta = {

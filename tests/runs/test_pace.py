@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from rlzoo.agents import Traits
 from rlzoo.cli import main
 from rlzoo.config.record import RunConfig
 from rlzoo.runs.pace import end_of_run
@@ -11,7 +12,7 @@ from rlzoo.runs.pace import end_of_run
 
 def end(steps, length, num_envs=1, start=0, whole_episodes=False):
     config = RunConfig(agent="dqn", env="CartPole-v1", steps=steps, num_envs=num_envs)
-    agent = SimpleNamespace(chunk_length=length, whole_episodes=whole_episodes)
+    agent = SimpleNamespace(chunk_length=length, traits=Traits(whole_episodes=whole_episodes))
     return end_of_run(agent, config, start)
 
 

@@ -110,7 +110,7 @@ def check_resume(name: str, killed: Path, whole: Path) -> None:
     assert resumed.summary["steps"] >= case.steps
     check_same(killed, whole)
     kinds = {name.split("/")[0] for name in final_arrays(killed)}
-    assert {"state", "network"} <= kinds
+    assert {"state", "actor"} <= kinds
     assert ("loop" in kinds) == (case.loop == "host")
 
 

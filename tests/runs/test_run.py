@@ -20,6 +20,7 @@ import tensorflow as tf
 import yaml
 
 import rlzoo
+from rlzoo.agents import variables
 from rlzoo.exploration import Exploration, Greedy, Softmax
 from rlzoo.storage import checkpoint
 from tests.env_doubles import ChainEnv
@@ -172,7 +173,7 @@ def test_another_seed_is_another_run(run, tmp_path):
     )
     ours, theirs = final_arrays(run.dir), final_arrays(other.dir)
     assert ours.keys() == theirs.keys()
-    kernels = [name for name in ours if name.startswith("network/") and ours[name].ndim == 2]
+    kernels = [name for name in ours if name.startswith("actor/") and ours[name].ndim == 2]
     assert kernels and not any(np.array_equal(ours[name], theirs[name]) for name in kernels)
     assert not np.array_equal(ours["replay/obs"][:100], theirs["replay/obs"][:100])
 
@@ -264,9 +265,9 @@ def changed(run_dir: Path, tmp_path: Path, **changes) -> Path:
             ["spec.obs.Box.shape", "spec.action.Discrete.n: expected 3, found 2"],
         ),
         ({"env_kwargs__max_episode_steps": 9}, ["spec.max_episode_steps: expected 9, found 500"]),
-        ({"torso__sizes": [32]}, ["network/0", "[4, 32]", "[4, 16]"]),
-        ({"torso__sizes": [16, 16]}, ["network/4: missing"]),
-        ({"agent_params__dueling": True}, ["network/"]),
+        ({"torso__sizes": [32]}, ["actor/torso/dense/kernel", "[4, 32]", "[4, 16]"]),
+        ({"torso__sizes": [16, 16]}, ["actor/torso/dense_1/bias: missing"]),
+        ({"agent_params__dueling": True}, ["actor/"]),
         ({"agent_params__replay_capacity": 200}, ["replay/obs"]),
     ],
 )
@@ -334,7 +335,7 @@ def test_the_strategy_is_swapped_midway(run, tmp_path):
     for number in both:
         assert all(map(np.array_equal, old[number], new[number]))
     again = rlzoo.resume(copy, steps=820, quiet=True)  # a strategy of ours needs no naming
-    assert isinstance(again.agent.exploration, Softmax)
+    assert isinstance(again.agent.actor.exploration, Softmax)
 
 
 # --- parts of one's own ---
@@ -499,8 +500,8 @@ def check_part(agent, env, part, make, tmp_path):
 
     policy = rlzoo.load(whole, env=env, last=True, **again)
     last = final_arrays(whole)
-    for name, variable in policy.agent.variables().items():
-        if name.startswith("network/"):
+    for name, variable in variables(policy.agent).items():
+        if name.startswith("actor/"):
             assert np.array_equal(variable.numpy(), last[name])
 
 
@@ -530,7 +531,7 @@ def test_a_run_stopped_soon_after_a_swap_goes_on(strategy, run, tmp_path, monkey
     assert checkpoint.load(copy / "checkpoints")[1]["loop"]["step"] == 600
     own = {"exploration": strategy} if isinstance(strategy, Stubborn) else {}
     resumed = rlzoo.resume(copy, steps=620, quiet=True, **own)
-    assert resumed.agent.exploration == strategy and resumed.summary["steps"] >= 620
+    assert resumed.agent.actor.exploration == strategy and resumed.summary["steps"] >= 620
     assert final_arrays(copy)["replay/added"] == resumed.summary["steps"]
 
 

@@ -103,9 +103,9 @@ def test_a_recurrent_torso_walks_as_the_model_does(lstm):
 
 def test_the_torso_of_an_agents_run(run):
     torso = rlzoo.load_torso(run.dir)
-    best = checkpoint.load(run.dir / "checkpoints", best=True, only="network/")[0]
-    for i, weight in enumerate(torso.get_weights()):
-        assert np.array_equal(weight, best[f"network/{i}"])
+    best = checkpoint.load(run.dir / "checkpoints", best=True, only="actor/")[0]
+    for name, weight in networks.named_variables(torso).items():
+        assert np.array_equal(weight, best[f"actor/torso/{name}"])
     assert torso(np.ones((1, 4), np.float32)).shape == (1, 16)
 
 
@@ -118,7 +118,7 @@ def test_the_torso_of_an_agents_run_with_memory(tmp_path):
         loop="host", preset=False, overrides={**overrides, "env.delay": 1},
     )  # fmt: skip
     torso = rlzoo.load_torso(tmp_path)
-    ours = run.agent.network.layers
+    ours = run.agent.actor.network.layers
     trained = next(layer for layer in ours if networks.is_recurrent(layer))
     for found, expected in zip(torso.get_weights(), trained.get_weights(), strict=True):
         assert np.array_equal(found, expected)
@@ -162,18 +162,18 @@ def test_every_agent_starts_from_a_runs_weights(agent, dense):
     made = built(agent, torso_from=dense.dir)
     inner = getattr(made, "dqn", made)  # deep Dyna-Q has one
     other = made.value_network if agent == "reinforce" else inner.target.network
-    found = [made.network, other]
+    found = [made.actor.network, other]
     for network in found:
         check_weights(torso_of(network), expected)
     own = built(agent, overrides={"torso.sizes": [8, 8]})
-    assert not np.array_equal(torso_of(own.network).get_weights()[0], expected[0])
-    heads = [x.network.layers[-1].get_weights()[0] for x in (made, own)]
+    assert not np.array_equal(torso_of(own.actor.network).get_weights()[0], expected[0])
+    heads = [x.actor.network.layers[-1].get_weights()[0] for x in (made, own)]
     assert np.array_equal(*heads)
 
 
 def test_a_conv_torso_in_an_agent(digits_run):
     made = built("dqn", "rlzoo/DigitBandit-v0", torso_from=digits_run.dir, freeze=True)
-    check_weights(torso_of(made.network), digits_run.torso.get_weights())
+    check_weights(torso_of(made.actor.network), digits_run.torso.get_weights())
 
 
 def test_a_conv_torso_before_a_memory(digits_run):
@@ -184,7 +184,12 @@ def test_a_conv_torso_before_a_memory(digits_run):
         )
         for agent in ("reinforce", "dqn")
     )  # fmt: skip
-    for network in (made.network, made.value_network, other.network, other.target.network):
+    for network in (
+        made.actor.network,
+        made.value_network,
+        other.actor.network,
+        other.target.network,
+    ):
         torso = torso_of(network)
         assert networks.is_recurrent(torso) and torso.cell.units == 5
         check_weights(torso.encoder, digits_run.torso.get_weights())
@@ -197,13 +202,13 @@ def test_a_memory_in_an_agent(lstm):
         "reinforce", "rlzoo/Memory-v0", torso_from=lstm.dir,
         overrides={"env.num_cues": 4, "env.delay": 1},
     )  # fmt: skip
-    for network in (made.network, made.value_network):
+    for network in (made.actor.network, made.value_network):
         check_weights(torso_of(network), lstm.torso.get_weights())
 
 
 def test_a_discrete_torso_in_an_agent(discrete):
     made = built("dqn", "rlzoo/DynaMaze-v0", torso_from=discrete.dir)
-    check_weights(torso_of(made.network), discrete.torso.get_weights())
+    check_weights(torso_of(made.actor.network), discrete.torso.get_weights())
 
 
 @pytest.mark.parametrize(
@@ -289,11 +294,13 @@ def train(agent, run_dir, dense, steps=60, **kwargs):
 def test_frozen_weights_stay_and_cost_no_slots(dense, tmp_path):
     run = train("dqn", tmp_path, dense, freeze=True)
     agent = run.agent
-    check_weights(torso_of(agent.network), dense.torso.get_weights())
-    head = built("dqn", torso_from=dense.dir, freeze=True, seed=5).network.layers[-1]
-    assert not np.array_equal(agent.network.layers[-1].get_weights()[0], head.get_weights()[0])
+    check_weights(torso_of(agent.actor.network), dense.torso.get_weights())
+    head = built("dqn", torso_from=dense.dir, freeze=True, seed=5).actor.network.layers[-1]
+    assert not np.array_equal(
+        agent.actor.network.layers[-1].get_weights()[0], head.get_weights()[0]
+    )
     slots = [v for v in agent.trainer.optimizer.variables if len(v.shape)]
-    assert len(slots) == 2 * len(agent.network.layers[-1].weights)
+    assert len(slots) == 2 * len(agent.actor.network.layers[-1].weights)
     check_weights(rlzoo.load_torso(tmp_path), dense.torso.get_weights())
 
 
@@ -306,14 +313,14 @@ def test_thawed_weights_wait_then_learn(loop, stops, dense, tmp_path):
     Its checkpoints are all it needs: the folder that the torso came from may be gone.
     """
     whole = train("dqn", tmp_path / "whole", dense, loop=loop, unfreeze_after=32)
-    final = torso_of(whole.agent.network).get_weights()
+    final = torso_of(whole.agent.actor.network).get_weights()
     for after, before in zip(final, dense.torso.get_weights(), strict=True):
         assert not np.array_equal(after, before)
 
     source, run_dir = tmp_path / "source", tmp_path / "run"
     shutil.copytree(dense.dir, source)
     waiting = train("dqn", run_dir, None, steps=28, loop=loop, torso_from=source, unfreeze_after=32)
-    check_weights(torso_of(waiting.agent.network), dense.torso.get_weights())
+    check_weights(torso_of(waiting.agent.actor.network), dense.torso.get_weights())
     shutil.rmtree(source)
     assert rlzoo.load(run_dir) is not None
     for steps in (*stops, 60):
@@ -330,18 +337,20 @@ def test_thawed_weights_wait_then_learn(loop, stops, dense, tmp_path):
     transfer = {"run": str(dense.dir), "part": "torso", "lr_scale": 1.0, "unfreeze_after": 32}
     assert config["transfer"] == transfer
     assert resolve(file=whole.dir) == whole.config == load_run(whole.dir)
-    check_weights(torso_of(built(None, None, file=whole.dir).network), dense.torso.get_weights())
+    check_weights(
+        torso_of(built(None, None, file=whole.dir).actor.network), dense.torso.get_weights()
+    )
 
 
 def test_reinforce_slows_its_policy_and_its_baseline(dense):
     agent = built("reinforce", torso_from=dense.dir, torso_lr_scale=0.25)
-    for network in (agent.network, agent.value_network):
+    for network in (agent.actor.network, agent.value_network):
         scales = {float(w.lr_scale) for w in torso_of(network).weights}
         assert scales == {0.25}
         assert not any(hasattr(w, "lr_scale") for w in network.layers[-1].weights)
     thawing = built("reinforce", torso_from=dense.dir, unfreeze_after=10)
-    rate = networks.changing_rate(thawing.network)
-    assert rate is networks.changing_rate(thawing.value_network) and float(rate) == 0.0
+    rate = networks.changing_rate(thawing.actor.variables().values())
+    assert rate is networks.changing_rate(thawing.value_network.variables) and float(rate) == 0.0
 
 
 def one_step(scale, obs, changes=False):
@@ -396,7 +405,7 @@ def test_a_torso_of_keras_own_layers_need_not_be_passed_again(tmp_path):
         "dqn", "CartPole-v1", steps=40, torso=torso, run_dir=tmp_path / "a", **settings
     )
     policy = rlzoo.load(run.dir, last=True)
-    check_weights(policy.network, run.agent.network.get_weights())
+    check_weights(policy.network, run.agent.actor.network.get_weights())
     check_weights(rlzoo.load_torso(run.dir), rlzoo.load(run.dir).network.layers[2].get_weights())
     assert not torso.built, "what is given stays as it is"
     assert rlzoo.resume(run.dir, steps=60, quiet=True).summary["steps"] >= 60
@@ -404,7 +413,7 @@ def test_a_torso_of_keras_own_layers_need_not_be_passed_again(tmp_path):
     used = dataclasses.replace(run.config, steps=40)
     (tmp_path / "c.yaml").write_text(to_yaml(used))
     again = rlzoo.train(config=tmp_path / "c.yaml", run_dir=tmp_path / "b", quiet=True)
-    check_weights(again.agent.network, policy.network.get_weights())
+    check_weights(again.agent.actor.network, policy.network.get_weights())
 
     networks.build_torso(torso, run.agent.spec.obs)  # from now on it has weights of its own
     used = resolve("dqn", "CartPole-v1", torso=torso, steps=40, loop="host")

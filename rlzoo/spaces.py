@@ -4,6 +4,7 @@ An observation is from a leaf (`Discrete`, `Box`, `MultiDiscrete`, `Mask`) or fr
 nested at will; arrays and tensors of observations are nested in the same way. All counts from 0.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
@@ -81,12 +82,21 @@ Space: TypeAlias = Discrete | Box | MultiDiscrete | Mask | dict[str, "Space"]
 _LEAVES = {kind.__name__: kind for kind in (Discrete, Box, MultiDiscrete, Mask)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """What an agent normalises, by all that it has seen so far: `normalize` in a configuration."""
+
+    obs: bool = False  # numbers in observations to mean 0 and deviation 1; no one-hot, no pixels
+    reward: bool = False  # what is learned from: rewards by the deviation of discounted sums
+
+
 class EnvSpec(NamedTuple):
     """What an agent needs to know of an environment, after mapping at the boundary."""
 
     obs: Space
     action: Discrete | Box
     max_episode_steps: int | None  # the time limit, None if there is none
+    normalize: Normalization = Normalization()  # what the agent makes of it
 
     @property
     def num_actions(self) -> int:
@@ -201,6 +211,15 @@ def leaf_of(space: Space) -> Leaf:
             "one array of them: --wrapper FlattenObservation, of gymnasium.wrappers."
         )
     return found
+
+
+def numbers(space: Space) -> dict[str, Box]:
+    """Returns the parts that are numbers, by their paths: no one-hot, no pixels, no flags."""
+    return {
+        path: leaf
+        for path, leaf in items(unmasked(space))
+        if isinstance(leaf, Box) and not leaf.pixels and leaf.dtype != "bool"
+    }
 
 
 def mask_of(tree: Any) -> Any:

@@ -103,7 +103,8 @@ class ScoreActor:
         return action, extras, ActorState(recurrent, explored)
 
     def observe(self, state: ActorState, chunk: Chunk, step):
-        """Lets the strategy observe the chunk; shows its rates and what it did."""
+        """Lets network and strategy observe the chunk; shows rates and what was done."""
+        networks.observe(self.network, chunk)
         strategy, explored = self.exploration, state.exploration
         shown = exploration.chunk_metrics(strategy, chunk, explored, step)
         return state._replace(exploration=strategy.observe(explored, chunk)), shown

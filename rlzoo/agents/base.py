@@ -56,6 +56,7 @@ class Traits:
     # Kinds of observations, besides their masks.
     observations: tuple[str, ...] = ("Discrete", "Box", "MultiDiscrete", "MultiBinary", "dict")
     recurrent: bool = True  # whether its torso may be recurrent
+    normalizes: bool = True  # whether its networks are ours, which normalise what they see if asked
     loops: tuple[str, ...] = ("host", "graph")  # that it fits in
     xla: bool = True  # whether XLA compiles its functions; else they are plain graphs
     whole_episodes: bool = False  # each environment plays one per chunk, padded to its length
@@ -86,6 +87,7 @@ class Agent(Protocol):
     # nobody says otherwise: `exploration`, `torso` if it has one, `num_envs` if not 1.
     Config: type
     traits: Traits
+    config: Any  # a `Config`
     spec: EnvSpec  # of the environments it acts in
     actor: Actor
     chunk_length: int  # T, steps per environment between updates
@@ -118,8 +120,11 @@ class Agent(Protocol):
 
 
 def variables(agent: Agent) -> dict[str, Any]:
-    """Returns every variable of an agent, those of its actor under `actor/`."""
-    return {**acting_variables(agent), **agent.variables()}
+    """Returns every variable of an agent, each once; those of its actor under `actor/`."""
+    acting = acting_variables(agent)
+    known = {id(variable) for variable in acting.values()}
+    others = agent.variables().items()
+    return {**acting, **{path: x for path, x in others if id(x) not in known}}
 
 
 def acting_variables(agent: Agent) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class REINFORCE:
         self.policy = networks.Trainable(self.network, config.learning_rate, config.max_grad_norm)
         if config.baseline:
             self.value_network = networks.build_network(
-                spec, torso, networks.value(seed), masked=False, seed=seed
+                spec, torso, networks.value(seed), masked=False, like=self.network, seed=seed
             )
             rate = config.value_learning_rate
             self.baseline = networks.Trainable(self.value_network, rate, config.max_grad_norm)

@@ -29,8 +29,9 @@ TABLES: dict[str, Mapping[str, Any]] = {
 }
 RUN = "run"  # the name of the options of a run
 _PREFIXES = {"envs": "env.", "torsos": "torso.", "explorations": "exploration."}
-_RUN_CONFIG, _TRANSFER = "rlzoo.config.record:RunConfig", "rlzoo.config.record:Transfer"
-_NO_OPTIONS = ("agent", "env", "env_kwargs", "agent_params", "torso", "exploration", "transfer")
+_RUN_CONFIG = "rlzoo.config.record:RunConfig"
+_PARTS = {"transfer": "rlzoo.config.record:Transfer", "normalize": "rlzoo.spaces:Normalization"}
+_NO_OPTIONS = ("agent", "env", "env_kwargs", "agent_params", "torso", "exploration", *_PARTS)
 _NO_LIMIT = ("math.inf", "COUNT[1]", "10 ** 15")
 _ABOVE_0 = "1e-12"  # the least number of a range without its end 0
 
@@ -58,8 +59,9 @@ def entries(name: str) -> dict[str, list[Setting]]:
     """
     if name == RUN:
         options = [s for s in _settings(_RUN_CONFIG) if s.name not in _NO_OPTIONS]
-        transfer = [s._replace(name=f"transfer.{s.name}") for s in _settings(_TRANSFER)]
-        return {"options of a run": options + transfer}
+        for part, target in _PARTS.items():
+            options += [s._replace(name=f"{part}.{s.name}") for s in _settings(target)]
+        return {"options of a run": options}
     for kind, table in TABLES.items():
         if name in table:
             prefix = _PREFIXES.get(kind, "")

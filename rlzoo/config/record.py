@@ -73,6 +73,7 @@ class RunConfig:
     agent_params: dict = dataclasses.field(default_factory=dict)  # hyperparameters: agent's Config
     torso: dict = dataclasses.field(default_factory=dict)  # a name in TORSOS, and its settings
     exploration: dict = dataclasses.field(default_factory=dict)  # the same, in EXPLORATIONS
+    normalize: dict = dataclasses.field(default_factory=dict)  # see Normalization; {}: nothing
     transfer: dict = dataclasses.field(default_factory=dict)  # see Transfer; {}: a torso of its own
 
     def __post_init__(self):

@@ -21,7 +21,8 @@ from rlzoo.config.sizing import default_capacity, default_torso
 from rlzoo.config.values import assignments, fill, merge
 from rlzoo.config.wrappers import describe as describe_wrappers
 from rlzoo.config.wrappers import wrapped
-from rlzoo.spaces import EnvSpec
+from rlzoo.spaces import EnvSpec, Normalization, numbers
+from rlzoo.spaces import describe as describe_space
 from rlzoo.tables import AGENTS, EXPLORATIONS, TORSOS, agent_name, check_agent
 from rlzoo.text import nearest
 
@@ -36,6 +37,7 @@ _SECTIONS = {
     "torso": "torso",
     "env": "env_kwargs",
     "transfer": "transfer",
+    "normalize": "normalize",
 }
 _OPTIONS = tuple(  # what --set takes without a dot, beside hyperparameters
     name for name in _FIELDS if name not in ("agent", "env", "agent_params")
@@ -147,6 +149,11 @@ def resolve_and_open(
                 f"are cut after {WHOLE_EPISODE:,} steps. Choose another limit with "
                 "--max-episode-steps N.",
                 stacklevel=2,
+            )
+        if config.normalize.get("obs") and not numbers(probe.spec.obs):
+            raise ValueError(
+                f"normalize.obs: {config.env} shows no numbers to normalise, but "
+                f"{describe_space(probe.spec.obs)}. Leave it out."
             )
         if torso is not None:
             choice = merge(default_torso(torso, probe.spec), config.torso)
@@ -273,8 +280,23 @@ def _complete(config: RunConfig, cls: Any, has_id: bool) -> tuple[RunConfig, str
         exploration=filled(exploration, EXPLORATIONS, "exploration") if exploration else {},
         torso=filled(config.torso, known_torsos(), "torso") if named else config.torso,
         transfer=_transfer(config.transfer, default),
+        normalize=_normalize(config, cls),
     )
     return config, None if named else default
+
+
+def _normalize(config: RunConfig, cls: Any) -> dict[str, Any]:
+    chosen = Normalization(**fill(Normalization, config.normalize, "normalize."))
+    if chosen.obs and not cls.traits.normalizes:
+        raise ValueError(
+            f"normalize.obs: {config.agent} does not normalise what it observes. Leave it out."
+        )
+    if chosen.reward and "discount" not in {f.name for f in dataclasses.fields(cls.Config)}:
+        raise ValueError(
+            f"normalize.reward: {config.agent} has no discount, by which returns are summed. Leave "
+            "it out."
+        )
+    return dataclasses.asdict(chosen) if chosen != Normalization() else {}
 
 
 def _transfer(transfer: Mapping[str, Any], torso: str | None) -> dict[str, Any]:

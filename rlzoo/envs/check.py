@@ -111,7 +111,8 @@ def _problems(env: Any, max_steps: int, faults: bool) -> list[str]:
         warnings.warn(
             f"{name} is wrapped in {' and '.join(keepers)}, whose running statistics begin anew in "
             "every environment: in each evaluation, and when a run is resumed, which so goes on "
-            "otherwise than it would have. Scale by constants instead",
+            "otherwise than it would have. Leave it out, and say --set normalize.obs=true or "
+            "normalize.reward=true, or scale by constants",
             stacklevel=4,
         )
     for shape in _shapes(env.observation_space):

@@ -7,8 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo.agents import ActorState, Agent, variables
+from rlzoo.ops.moments import no_returns, scaled, with_rewards
 from rlzoo.spaces import map_leaves
 from rlzoo.types import Chunk, TimeStep
+
+_CLIP = 10.0  # deviations of returns, beyond which rewards are cut
 
 
 class Acting(NamedTuple):
@@ -22,6 +25,7 @@ class Learning(NamedTuple):
     """What a learner carries from chunk to chunk, besides variables."""
 
     learner: Any  # the agent's own state
+    returns: Any  # `ReturnMoments` where rewards are normalised, () otherwise
     step: tf.Tensor  # [] int64, environment steps learned from
     chunks: tf.Tensor  # [] int64, calls of update: the version of the weights
 
@@ -160,17 +164,28 @@ def initial_acting(agent: Agent, num_envs: int) -> Acting:
 
 def initial_state(agent: Agent, num_envs: int) -> LoopState:
     """Returns the state of a loop before its first step."""
+    return LoopState(initial_acting(agent, num_envs), initial_learning(agent, num_envs))
+
+
+def initial_learning(agent: Agent, num_envs: int) -> Learning:
+    """Returns the state of a learner before its first chunk, of N environments."""
     zero = tf.zeros([], tf.int64)
-    return LoopState(initial_acting(agent, num_envs), Learning(agent.init(num_envs), zero, zero))
+    returns = no_returns(num_envs) if agent.spec.normalize.reward else ()
+    return Learning(agent.init(num_envs), returns, zero, zero)
 
 
 def learn(
     agent: Agent, learning: Learning, chunk: Chunk, seed: tf.Tensor
 ) -> tuple[Learning, dict[str, tf.Tensor]]:
     """Lets an agent learn from a chunk, in a compiled function; returns what it tells, too."""
+    returns = learning.returns
+    if agent.spec.normalize.reward:
+        discount = agent.config.discount
+        returns = with_rewards(returns, chunk.reward, chunk.last, chunk.valid, discount)
+        chunk = chunk._replace(reward=scaled(chunk.reward, returns.moments, _CLIP))
     learner, metrics = agent.update(learning.learner, chunk, learning.step, seed)
     step = learning.step + tf.math.count_nonzero(chunk.valid)
-    return Learning(learner, step, learning.chunks + 1), metrics
+    return Learning(learner, returns, step, learning.chunks + 1), metrics
 
 
 def adopt(agent: Agent, num_envs: int, arrays: Mapping[str, np.ndarray]) -> LoopState:

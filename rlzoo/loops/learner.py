@@ -7,7 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from rlzoo.agents import Agent
-from rlzoo.loops.base import Learning, chunk_fields, diverged, initial_acting, learn
+from rlzoo.loops.base import (
+    Learning,
+    chunk_fields,
+    diverged,
+    initial_acting,
+    initial_learning,
+    learn,
+)
 from rlzoo.loops.compiled import Compiled, tensor_specs
 from rlzoo.loops.light import NumpyActor
 from rlzoo.ops import rng
@@ -73,13 +80,12 @@ class Learner:
     def __init__(
         self, agent: Agent, num_envs: Sequence[int], seed: int, light: NumpyActor | None = None
     ):
-        zero = tf.zeros([], tf.int64)
         self.agent = agent
         self._num_envs = tuple(num_envs)
         self._seed = rng.from_int(seed)
         self._light = light
         self._tags: list[str] = []  # of the metrics, known when it is compiled
-        self.state = Learning(agent.init(sum(num_envs)), zero, zero)
+        self.state = initial_learning(agent, sum(num_envs))
 
     @property
     def state(self) -> Learning:

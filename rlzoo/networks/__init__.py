@@ -12,6 +12,7 @@ from rlzoo.networks.network import (
     successor_scores,
     unroll,
 )
+from rlzoo.networks.normalize import Normalize, observe
 from rlzoo.networks.parts import Parts, joined, over_parts
 from rlzoo.networks.preprocessing import Preprocess, inputs, masked_scores
 from rlzoo.networks.torsos import ENCODERS, conv, dense, gru, lstm, rnn
@@ -29,6 +30,7 @@ from rlzoo.tables import TORSOS
 __all__ = [
     "ENCODERS",
     "TORSOS",
+    "Normalize",
     "Parts",
     "Preprocess",
     "Recurrent",
@@ -55,6 +57,7 @@ __all__ = [
     "lstm",
     "masked_scores",
     "named_variables",
+    "observe",
     "over_parts",
     "penalty",
     "policy_logits",

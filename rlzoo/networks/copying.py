@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from rlzoo.networks.normalize import Normalize
 from rlzoo.networks.parts import input_shapes
 from rlzoo.spaces import Space
 
@@ -12,11 +13,20 @@ _INPUT = keras.layers.InputLayer
 
 
 def copy_network(network: keras.Model) -> keras.Model:
-    """Returns a second network with variables of its own, equal at first."""
-    copy = _remade(network)
-    for old, new in zip(network.layers, copy.layers, strict=True):
-        if hasattr(old, "role"):
-            new.role = old.role
+    """Returns a second network with variables of its own, equal at first.
+
+    What normalises observations is shared.
+    """
+
+    def copied(layer: Any) -> Any:
+        if isinstance(layer, Normalize):
+            return layer
+        copy = _remade(layer)
+        if hasattr(layer, "role"):
+            copy.role = layer.role
+        return copy
+
+    copy: Any = keras.models.clone_model(network, clone_function=copied)
     copy.set_weights(network.get_weights())
     return copy
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from rlzoo.networks.copying import copy_torso, layers_of
 from rlzoo.networks.layers import Recurrent, is_recurrent
+from rlzoo.networks.normalize import Normalize, normalizer
 from rlzoo.networks.parts import joined
 from rlzoo.networks.preprocessing import MaskScores, Preprocess, inputs, masked_scores
 from rlzoo.spaces import (
@@ -29,6 +30,7 @@ def build_network(
     head: keras.Layer,
     *,
     masked: bool = True,
+    like: keras.Model | None = None,
     seed: int | None = None,
 ) -> keras.Model:
     """Returns the Keras model obs [B, ...] -> scores [B, A].
@@ -41,6 +43,7 @@ def build_network(
         head: the layer from features to scores.
         masked: whether outputs are scores of actions, which are -inf where the observation's mask
             says that an action is not valid.
+        like: the agent's first network, with which this one shares what normalises observations.
         seed: of convolutions that images among several parts get.
 
     Raises:
@@ -51,6 +54,9 @@ def build_network(
     torso.role = "torso"  # so begin the names of its variables, whatever its own is
     obs = inputs(spec.obs)
     features = Preprocess(unmasked(spec.obs), name="preprocess")(unmasked(obs))
+    if spec.normalize.obs:
+        shared = None if like is None else normalizer(like)
+        features = (shared or Normalize(unmasked(spec.obs), name="normalize"))(features)
     states = []
     if is_recurrent(torso):
         _check_cell(torso)
@@ -198,9 +204,12 @@ class _Unrolled(keras.Layer):
         """Returns what `unroll` does, of rows [T * N, ...]."""
         # All steps go through the encoder at once: only the cell needs them one by one.
         layers = self.network.layers
-        preprocess, cell, *head = (x for x in layers if not isinstance(x, keras.layers.InputLayer))
+        known = (keras.layers.InputLayer, Normalize)
+        preprocess, cell, *head = (x for x in layers if not isinstance(x, known))
         mask_scores = head.pop() if isinstance(head[-1], MaskScores) else None
         inputs = preprocess(unmasked(rows))
+        if (normalize := normalizer(self.network)) is not None:
+            inputs = normalize(inputs)
         if isinstance(cell, Recurrent):
             inputs, cell = cell.encoder(inputs), cell.cell
         inputs = tf.reshape(inputs, (*first.shape, *inputs.shape[1:]))

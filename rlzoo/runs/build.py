@@ -22,7 +22,7 @@ from rlzoo.ops.streams import AGENT, TORSO, derived
 from rlzoo.reports import log as logs
 from rlzoo.runs import meta as metas
 from rlzoo.runs.transfer import put_to_work
-from rlzoo.spaces import Discrete, EnvSpec, leaves, unmasked
+from rlzoo.spaces import Discrete, EnvSpec, Normalization, leaves, unmasked
 from rlzoo.storage import checkpoint
 from rlzoo.text import short
 
@@ -79,6 +79,7 @@ def build_agent(config: RunConfig, spec: EnvSpec, source: Source, *, fresh: bool
         fresh: whether weights must be found now; else a checkpoint will bring them.
     """
     _choose_threads(spec)
+    spec = spec._replace(normalize=Normalization(**config.normalize))
     cls = agent_class(config.agent, spec)
     torso, strategy = source.torso, source.exploration
     if torso is None:

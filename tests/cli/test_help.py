@@ -24,7 +24,7 @@ def things(name):
     if name == help.RUN:
         transfer = {f"transfer.{f.name}": f.default for f in dataclasses.fields(Transfer)}
         options = {f.name: f.default for f in dataclasses.fields(RunConfig)}
-        left_out = "agent env env_kwargs agent_params torso exploration transfer".split()
+        left_out = "agent env env_kwargs agent_params torso exploration transfer normalize".split()
         return [{k: v for k, v in (options | transfer).items() if k not in left_out}]
     if name in tables.ENVS:
         made = type(make_env(name).unwrapped)

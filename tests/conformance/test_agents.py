@@ -306,7 +306,7 @@ def test_no_action_is_illegal_wherever_the_space_starts(name, kind):
         if loop is None:
             loop = HostLoop(make_agent(name, envs(start).spec), envs(start), 0)
         else:
-            loop.envs = envs(start)
+            loop.collector.envs = envs(start)
             loop.obs = loop.envs.reset()
         taken = np.zeros(2, int)
         while taken.sum() < 2_500:

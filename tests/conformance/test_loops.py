@@ -17,11 +17,13 @@ from rlzoo.loops import graph
 from rlzoo.loops.graph import GraphLoop
 from rlzoo.loops.host import HostLoop
 from rlzoo.networks import lstm
+from rlzoo.spaces import Normalization
 from tests.helpers import PortEnvs, arrays, make_agent
 
 SEED, NUM_ENVS, NUM_CHUNKS = 3, 2, 200
 ENVS = {
     "floats": ("CartPole-v1", {"max_episode_steps": 12}),
+    "normalized": ("CartPole-v1", {"max_episode_steps": 12}),
     "states": ("rlzoo/BlockingMaze-v0", {"max_episode_steps": 12, "change_after": 150}),
     "memory": ("rlzoo/Memory-v0", {"delay": 3}),
 }
@@ -102,7 +104,9 @@ def cases():
         for env in ENVS:
             if env == "memory" and not all(cls.traits.recurrent for cls in classes):
                 continue  # a torso that it refuses: see test_agents
-            quick = env == ("states" if isinstance(entry, dict) else "floats")
+            quick = (name, env) == ("reinforce", "normalized") or env == (
+                "states" if isinstance(entry, dict) else "floats"
+            )
             marks = () if quick else pytest.mark.slow
             yield pytest.param(name, env, marks=marks, id=f"{name}-{env}")
 
@@ -111,6 +115,8 @@ def cases():
 def test_host_loop_plain_graph_and_xla_agree(name, env, monkeypatch):
     def make(spec):
         keras.utils.set_random_seed(0)  # what the LSTM has for dropout, not drawn from here
+        if env == "normalized":
+            spec = spec._replace(normalize=Normalization(obs=True, reward=True))
         return make_agent(name, spec, **({"torso": lstm(4, seed=0)} if env == "memory" else {}))
 
     host = learn(make, env, in_graph=False)

@@ -72,7 +72,8 @@ class Case:
     loop: str = "host"
     steps: int = 160
     torso: str | None = None
-    counting: bool = False  # whether its strategy keeps a state
+    counting: bool = False  # whether its strategy is one of the user's own that keeps a state
+    exploration: str | None = None  # one of the table's
     settings: dict = dataclasses.field(default_factory=dict)
     env_kwargs: dict = dataclasses.field(default_factory=lambda: {"max_episode_steps": EPISODE})
 
@@ -95,6 +96,7 @@ class Case:
             "vector": self.vector,
             "loop": self.loop,
             "torso": self.torso,
+            "exploration": self.exploration,
             "overrides": {**settings, **self.settings},
             **self.arguments(),
             **changes,
@@ -131,7 +133,10 @@ _REPLAY = {"learning_starts": 16, "batch_size": 8, "torso.sizes": [8]}
 CASES = {
     "dqn": Case(
         "dqn", "CartPole-v1", at=101, counting=True,
-        settings={**_REPLAY, "replay_capacity": 64, "target_update_period": 3},
+        settings={
+            **_REPLAY, "replay_capacity": 64, "target_update_period": 3, "n_step": 3,
+            "priority_exponent": 0.6,
+        },
     ),
     "dqn before its first save": Case(
         "dqn", "CartPole-v1", at=39, steps=80, settings={**_REPLAY, "checkpoint_every": 0},
@@ -152,7 +157,8 @@ CASES = {
         env_kwargs={"delay": 5},
     ),
     "reinforce": Case(
-        "reinforce", "CartPole-v1", at=45, num_envs=2, settings={"torso.sizes": [8]},
+        "reinforce", "CartPole-v1", at=45, num_envs=2, exploration="epsilon_z",
+        settings={"torso.sizes": [8], "normalize.obs": True, "normalize.reward": True},
     ),
     "reinforce with memory": Case(
         "reinforce", "rlzoo/Memory-v0", at=42, num_envs=2, torso="lstm",
@@ -163,7 +169,8 @@ CASES = {
         settings={"torso.units": 4, "baseline": False},
     ),
     "dyna_q over a table": Case(  # the maze changes after the last save and the kill
-        "dyna_q", "rlzoo/DynaMaze-v0", at=101, settings={"planning_steps": 5},
+        "dyna_q", "rlzoo/DynaMaze-v0", at=101, exploration="ucb",
+        settings={"planning_steps": 5},
         env_kwargs={
             "max_episode_steps": EPISODE, "shape": [2, 4], "start": [1, 0], "goal": [0, 3],
             "walls": [[0, 1]], "later_walls": [[1, 1]], "change_after": 110,

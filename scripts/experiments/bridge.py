@@ -112,7 +112,7 @@ def by_their_driver(seed: int) -> dict:
 
     evaluate, judge = evaluator(1), evaluator(2)
 
-    time_step, batches, best, weights = None, None, -1.0, agent.network.get_weights()
+    time_step, batches, best, weights = None, None, -1.0, agent.actor.network.get_weights()
     updates, evaluations, taken, best_step = tf.constant(0, tf.int64), 0, 0, 0
     history: list[tuple[int, float]] = []
     while taken < STEPS:
@@ -129,11 +129,11 @@ def by_their_driver(seed: int) -> dict:
             history.append((taken, mean))
             print(f"seed {seed}, step {taken:,}: {mean:.1f}", file=sys.stderr, flush=True)
             if mean >= best:
-                best, best_step, weights = mean, taken, agent.network.get_weights()
+                best, best_step, weights = mean, taken, agent.actor.network.get_weights()
             if best >= ENOUGH:
                 break
     last = judge()
-    agent.network.set_weights(weights)
+    agent.actor.network.set_weights(weights)
     return {
         "seed": seed,
         "steps": taken,

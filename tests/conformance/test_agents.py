@@ -307,7 +307,7 @@ def test_no_action_is_illegal_wherever_the_space_starts(name, kind):
             loop = HostLoop(make_agent(name, envs(start).spec), envs(start), 0)
         else:
             loop.collector.envs = envs(start)
-            loop.obs = loop.envs.reset()
+            loop.collector.obs = loop.envs.reset()
         taken = np.zeros(2, int)
         while taken.sum() < 2_500:
             chunk = collect(loop)

@@ -29,6 +29,7 @@ from tf_agents.trajectories import time_step as ts
 
 import rlzoo
 from rlzoo import agents, exploration, networks
+from rlzoo.agents import variables
 from rlzoo.config.files import from_yaml, presets, to_yaml
 from rlzoo.config.resolve import resolve
 from rlzoo.envs import make_envs
@@ -40,7 +41,7 @@ from rlzoo.ops.schedules import Linear
 from rlzoo.spaces import Box, EnvSpec
 from rlzoo.types import Chunk, Transitions
 from tests.env_doubles import ChainEnv
-from tests.helpers import BOX, DISCRETE, IMAGE, agent_chunk, make_agent, random_obs
+from tests.helpers import BOX, DISCRETE, IMAGE, STEP, agent_chunk, make_agent, random_obs
 
 # --- environments ---
 
@@ -252,7 +253,8 @@ def test_a_policy_acts_as_the_agent(explore):
     obs = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
     seed = rng.from_int(3)
     step = policy.action(ts.restart(tf.constant(obs), 200), seed=seed)
-    want, extras, _ = agent.act(agent.init(200), obs, tf.fill([200], True), seed, explore)
+    mode, first = "explore" if explore else "greedy", tf.fill([200], True)
+    want, extras, _ = agent.actor.act(agent.actor.init(200), obs, first, STEP, seed, mode)
     np.testing.assert_array_equal(step.action, want)
     np.testing.assert_array_equal(step.info.log_probability, extras["log_prob"])
     assert policy.trajectory_spec.action.dtype == tf.int32
@@ -262,13 +264,14 @@ def test_a_recurrent_policy_remembers_and_forgets():
     agent = lstm_agent()
     policy = bridge.to_tf_policy(agent)
     random = np.random.default_rng(0)
-    state, ours = policy.get_initial_state(batch_size=2), agent.init(2)
+    state, ours = policy.get_initial_state(batch_size=2), agent.actor.init(2)
     for t in range(6):
         obs = tf.constant(random.normal(size=(2, 3)).astype(np.float32))
         kinds = tf.constant([0 if t == 0 else 1, 0 if t in (0, 3) else 1])  # one starts anew
         step = ts.TimeStep(kinds, tf.zeros(2), tf.ones(2), obs)
         chosen = policy.action(step, state)
-        action, _, ours = agent.act(ours, obs, kinds == 0, rng.from_int(t), False)
+        seed = rng.from_int(t)
+        action, _, ours = agent.actor.act(ours, obs, kinds == 0, STEP, seed, "greedy")
         np.testing.assert_array_equal(chosen.action, action)
         for one, other in zip(chosen.state, ours.recurrent, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
@@ -422,7 +425,7 @@ def test_a_run_leaves_what_ours_leave_and_resumes_exactly(name, tmp_path):
     assert "eval/return" in tags
     train(name, tmp_path / "parts", steps=24)
     parts = rlzoo.resume(tmp_path / "parts", steps=48, env=env, quiet=True)
-    wanted, found = whole.agent.variables(), parts.agent.variables()
+    wanted, found = variables(whole.agent), variables(parts.agent)
     assert wanted.keys() == found.keys()
     learned = 0
     for key, variable in wanted.items():
@@ -440,7 +443,7 @@ def test_their_reinforce_refuses_to_normalise_a_single_episode():
         agent = cls(BOX, config, exploration.Softmax(), networks.dense((8,), seed=0), 0)
         chunk = agent_chunk(agent, 1, 0)
         with pytest.raises(ValueError, match=refused) if normalize else nullcontext():
-            agent.update(agent.init(1), chunk, rng.from_int(0))
+            agent.update(agent.init(1), chunk, STEP, rng.from_int(0))
 
 
 @pytest.mark.parametrize("name", ["dqn", "sac", "td3"])
@@ -478,14 +481,14 @@ def test_our_torso_is_trained_and_saved(name):
     torso = networks.dense((8,), seed=0)
     agent = cls(spec, cls.Config(**SMALL[name]), strategy, torso, 0)
     ours = [variable.value for variable in torso.trainable_variables]
-    saved = {id(variable) for variable in agent.variables().values()}
+    saved = {id(variable) for variable in variables(agent).values()}
     assert all(id(variable) in saved for variable in ours)
-    trained = {id(v) for _, variables in agent._optimizers for v in variables}
+    trained = {id(v) for _, trained in agent.trained._optimizers for v in trained}
     assert all(id(variable) in trained for variable in ours)
     before = [variable.numpy() for variable in ours]
     loop = HostLoop(agent, make_envs(Matching(spec), 2, 0), 0)
     for _ in range(3):
-        loop.run_chunk()
+        loop.run()
     after = [variable.numpy() for variable in ours]
     assert all((one != other).any() for one, other in zip(before, after, strict=True))
 

@@ -7,9 +7,9 @@ from rlzoo.interop import extras
 
 extras.prepare()
 
-from rlzoo.interop.tf_agents.agents import register
 from rlzoo.interop.tf_agents.environment import GymnasiumEnvironment
 from rlzoo.interop.tf_agents.networks import TorsoNetwork
+from rlzoo.interop.tf_agents.parts import register
 from rlzoo.interop.tf_agents.policies import ExplorationPolicy, RlzooPolicy, to_tf_policy
 from rlzoo.interop.tf_agents.specs import action_spec, observation_spec, time_step_spec
 from rlzoo.interop.tf_agents.trajectories import to_chunk, to_trajectory, to_transitions

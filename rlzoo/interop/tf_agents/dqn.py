@@ -1,13 +1,30 @@
 """DQN of TF-Agents."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
+import keras
 from tf_agents.agents.dqn import dqn_agent
 from tf_agents.utils import common
 
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, SHARE, check_ranges, decide_target_period
-from rlzoo.interop.tf_agents.agents import NOT_NEGATIVE, ReplayBridge, adam, clipping, counter
+from rlzoo.interop.tf_agents.parts import (
+    NOT_NEGATIVE,
+    TRAITS,
+    ScoresActor,
+    Trained,
+    adam,
+    check_torso,
+    clipping,
+    counter,
+    learn_from,
+    network,
+    replay_of,
+    trained_on,
+)
+from rlzoo.interop.tf_agents.specs import action_spec, time_step_spec
+from rlzoo.networks import under
+from rlzoo.spaces import EnvSpec
 
 _TD_LOSSES = {
     "huber": common.element_wise_huber_loss,
@@ -51,21 +68,27 @@ class DQNConfig:
         )
 
 
-class TFAgentsDQN(ReplayBridge):
+class TFAgentsDQN:
     """DQN of TF-Agents (`DqnAgent`, `DdqnAgent`); explores by our strategies."""
 
     Config = DQNConfig
-    action_spaces = ("Discrete",)
+    traits = TRAITS
 
-    def _make(self, torso, seed):
-        config = self.config
-        network = self._network(torso, "q", seed)
+    def __init__(
+        self, spec: EnvSpec, config: DQNConfig, strategy: Any, torso: keras.Layer, seed: int
+    ):
+        check_torso(torso)
+        self.spec, self.config = spec, config
+        self.chunk_length = config.train_every
+        self.replay = replay_of(spec, config.replay_capacity)
+        q = network(spec, torso, "q", seed)
+        self.actor = ScoresActor(spec, q, strategy)
         optimizer = adam(config.learning_rate)
         make = dqn_agent.DdqnAgent if config.double_q else dqn_agent.DqnAgent
-        agent = make(
-            self._time_step_spec,
-            self._action_spec,
-            q_network=network,
+        self.tf_agent = make(
+            time_step_spec(spec),
+            action_spec(spec),
+            q_network=q,
             optimizer=optimizer,
             gamma=config.discount,
             td_errors_loss_fn=_TD_LOSSES[config.loss],
@@ -74,4 +97,20 @@ class TFAgentsDQN(ReplayBridge):
             gradient_clipping=clipping(config.max_grad_norm),
             train_step_counter=counter(),
         )
-        return agent, network, [(optimizer, network.trainable_variables)]
+        self.trained = Trained(self.tf_agent, q, [(optimizer, q.trainable_variables)])
+
+    def init(self, num_envs: int) -> tuple[()]:
+        """Returns the state before the first update: all is in variables."""
+        return ()
+
+    def update(self, state: tuple[()], chunk, step, seed):
+        """Learns from steps in replay by `TFAgent.train`."""
+
+        def train(batch, seed):
+            return trained_on(self.tf_agent, batch)
+
+        return (), learn_from(self.replay, self.config, chunk, seed, ("loss/total",), train)
+
+    def variables(self) -> dict[str, Any]:
+        """Returns every variable of the learner, by name."""
+        return {**self.trained.variables(), **under("replay", self.replay.variables())}

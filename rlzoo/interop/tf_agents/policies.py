@@ -78,10 +78,11 @@ class RlzooPolicy(ScoresPolicy):
 
     def __init__(self, agent: Any, explore: bool, seed: int):
         self._agent = agent
-        self._network = agent.network  # tracked, so that PolicySaver finds its variables
-        self._learned = [variable.value for variable in agent.network.variables]
-        strategy = agent.exploration if explore else exploration.Greedy()
-        states = [tensor_spec.TensorSpec(x.shape[1:], x.dtype) for x in agent.network.inputs[1:]]
+        network = agent.actor.network
+        self._network = network  # tracked, so that PolicySaver finds its variables
+        self._learned = [variable.value for variable in network.variables]
+        strategy = agent.actor.exploration if explore else exploration.Greedy()
+        states = [tensor_spec.TensorSpec(x.shape[1:], x.dtype) for x in network.inputs[1:]]
         spec = agent.spec
         super().__init__(time_step_spec(spec), action_spec(spec), strategy, seed, tuple(states))
 
@@ -146,7 +147,7 @@ def to_tf_policy(agent: Any, *, explore: bool = False, seed: int = 0, environmen
         ValueError: specs that do not fit, by name, or an agent that has no such network.
     """
     agent = getattr(agent, "agent", agent)
-    if not isinstance(agent.spec.action, Discrete) or not hasattr(agent.network, "inputs"):
+    if not isinstance(agent.spec.action, Discrete) or not hasattr(agent.actor.network, "inputs"):
         raise ValueError(
             f"Expected an agent of rlzoo on Discrete actions, received {type(agent).__name__}. An "
             "agent of TF-Agents has a policy of its own: agent.tf_agent.policy."

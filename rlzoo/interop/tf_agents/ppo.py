@@ -1,19 +1,32 @@
 """PPO of TF-Agents."""
 
 import dataclasses
+from typing import Any
 
+import keras
+import tensorflow as tf
 from tf_agents.agents.ppo import ppo_clip_agent
 
+from rlzoo import exploration
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
-from rlzoo.interop.tf_agents.agents import (
+from rlzoo.interop.tf_agents.parts import (
     NOT_NEGATIVE,
-    EpisodeBridge,
+    TRAITS,
+    ScoresActor,
+    Trained,
     adam,
+    check_limit,
+    check_torso,
     clipping,
+    copied,
     counter,
     loss_metrics,
+    network,
+    without_masks,
 )
+from rlzoo.interop.tf_agents.specs import action_spec, time_step_spec
 from rlzoo.interop.tf_agents.trajectories import episodes
+from rlzoo.spaces import EnvSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,20 +61,31 @@ class PPOConfig:
         )
 
 
-class TFAgentsPPO(EpisodeBridge):
+class TFAgentsPPO:
     """PPO of TF-Agents (clipped), on whole episodes."""
 
     Config = PPOConfig
+    traits = dataclasses.replace(TRAITS, whole_episodes=True, policy=True)
 
-    def _make(self, torso, seed):
-        config = self.config
-        actor = self._network(torso, "logits", seed)
-        value = self._network(self._copy(torso), "value", seed + 10)
+    def __init__(
+        self, spec: EnvSpec, config: PPOConfig, strategy: Any, torso: keras.Layer, seed: int
+    ):
+        check_torso(torso)
+        if not exploration.has_distribution(strategy) or strategy.init(1, spec) != ():
+            raise ValueError(
+                "tf_agents.ppo learns from the distribution that was drawn from, which must be one "
+                f"of the scores alone, received {strategy}. Leave --exploration out."
+            )
+        self.spec, self.config = spec, config
+        self.chunk_length = check_limit(spec)
+        logits = network(spec, torso, "logits", seed)
+        value = network(spec, copied(spec, torso), "value", seed + 10)
+        self.actor = ScoresActor(spec, logits, strategy, policy=True)
         optimizer = adam(config.learning_rate)
-        agent = ppo_clip_agent.PPOClipAgent(
-            self._time_step_spec,
-            self._action_spec,
-            actor_net=actor,
+        self.tf_agent = ppo_clip_agent.PPOClipAgent(
+            time_step_spec(spec),
+            action_spec(spec),
+            actor_net=logits,
             value_net=value,
             optimizer=optimizer,
             importance_ratio_clipping=config.clip_ratio,
@@ -78,13 +102,20 @@ class TFAgentsPPO(EpisodeBridge):
             aggregate_losses_across_replicas=False,
             train_step_counter=counter(),
         )
-        trained = [*actor.trainable_variables, *value.trainable_variables]
-        return agent, actor, [(optimizer, trained)]
+        trained = [*logits.trainable_variables, *value.trainable_variables]
+        self.trained = Trained(self.tf_agent, logits, [(optimizer, trained)])
 
-    def _learn(self, state, chunk, seed):
-        # The distribution that it acted by.
-        scores = chunk.extras["scores"]
-        log_probs = self.exploration.log_probs(scores, state.exploration, state.step)
-        experience = episodes(chunk, {"dist_params": {"logits": log_probs}})
-        metrics = loss_metrics(self.tf_agent.train(experience))
-        return self.config.num_epochs, metrics
+    def init(self, num_envs: int) -> tuple[()]:
+        """Returns the state before the first update: all is in variables."""
+        return ()
+
+    def update(self, state: tuple[()], chunk, step, seed):
+        """Learns from whole episodes, and the distribution acted by, by `TFAgent.train`."""
+        log_probs = self.actor.exploration.log_probs(chunk.extras["scores"], (), step)
+        told = {"dist_params": {"logits": log_probs}}
+        metrics = loss_metrics(self.tf_agent.train(episodes(without_masks(chunk), told)))
+        return (), {**metrics, "updates": tf.constant(float(self.config.num_epochs))}
+
+    def variables(self) -> dict[str, Any]:
+        """Returns every variable of the learner, by name."""
+        return self.trained.variables()

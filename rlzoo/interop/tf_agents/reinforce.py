@@ -1,20 +1,32 @@
 """REINFORCE of TF-Agents."""
 
 import dataclasses
+from typing import Any
 
+import keras
+import tensorflow as tf
 from tf_agents.agents.reinforce import reinforce_agent
 
 from rlzoo import exploration
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, check_ranges
-from rlzoo.interop.tf_agents.agents import (
+from rlzoo.interop.tf_agents.parts import (
     NOT_NEGATIVE,
-    EpisodeBridge,
+    TRAITS,
+    ScoresActor,
+    Trained,
     adam,
+    check_limit,
+    check_torso,
     clipping,
+    copied,
     counter,
     loss_metrics,
+    network,
+    without_masks,
 )
+from rlzoo.interop.tf_agents.specs import action_spec, time_step_spec
 from rlzoo.interop.tf_agents.trajectories import episodes
+from rlzoo.spaces import EnvSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,29 +56,35 @@ class REINFORCEConfig:
         )
 
 
-class TFAgentsREINFORCE(EpisodeBridge):
+class TFAgentsREINFORCE:
     """REINFORCE of TF-Agents, with an optional baseline."""
 
     Config = REINFORCEConfig
+    traits = dataclasses.replace(TRAITS, whole_episodes=True, policy=True)
 
-    def _make(self, torso, seed):
-        if self.exploration != exploration.Softmax():
+    def __init__(
+        self, spec: EnvSpec, config: REINFORCEConfig, strategy: Any, torso: keras.Layer, seed: int
+    ):
+        check_torso(torso)
+        if strategy != exploration.Softmax():
             raise ValueError(
                 "tf_agents.reinforce does not correct for actions drawn by another policy than its "
-                f"own, received {self.exploration}. Leave --exploration out, or use rlzoo's "
-                "reinforce, which corrects."
+                f"own, received {strategy}. Leave --exploration out, or use rlzoo's reinforce, "
+                "which corrects."
             )
-        config = self.config
-        actor = self._network(torso, "logits", seed)
-        value, trained = None, [*actor.trainable_variables]
+        self.spec, self.config = spec, config
+        self.chunk_length = check_limit(spec)
+        logits = network(spec, torso, "logits", seed)
+        self.actor = ScoresActor(spec, logits, strategy, policy=True)
+        value, trained = None, [*logits.trainable_variables]
         if config.baseline:
-            value = self._network(self._copy(torso), "value", seed + 10)
+            value = network(spec, copied(spec, torso), "value", seed + 10)
             trained += value.trainable_variables
         optimizer = adam(config.learning_rate)
-        agent = reinforce_agent.ReinforceAgent(
-            self._time_step_spec,
-            self._action_spec,
-            actor_network=actor,
+        self.tf_agent = reinforce_agent.ReinforceAgent(
+            time_step_spec(spec),
+            action_spec(spec),
+            actor_network=logits,
             value_network=value,
             optimizer=optimizer,
             value_estimation_loss_coef=config.value_cost,
@@ -76,13 +94,23 @@ class TFAgentsREINFORCE(EpisodeBridge):
             gradient_clipping=clipping(config.max_grad_norm),
             train_step_counter=counter(),
         )
-        return agent, actor, [(optimizer, trained)]
+        self.trained = Trained(self.tf_agent, logits, [(optimizer, trained)])
 
-    def _learn(self, state, chunk, seed):
+    def init(self, num_envs: int) -> tuple[()]:
+        """Returns the state before the first update: all is in variables."""
+        return ()
+
+    def update(self, state: tuple[()], chunk, step, seed):
+        """Learns from whole episodes by `TFAgent.train`."""
         if self.config.normalize_returns and chunk.reward.shape[1] == 1:
             raise ValueError(
                 "normalize_returns: expected 2 episodes at a time or more, received 1, which less "
                 "its own mean teaches nothing. Use --num-envs 2 or more, or --set "
                 "normalize_returns=false."
             )
-        return 1, loss_metrics(self.tf_agent.train(episodes(chunk)))
+        metrics = loss_metrics(self.tf_agent.train(episodes(without_masks(chunk))))
+        return (), {**metrics, "updates": tf.constant(1.0)}
+
+    def variables(self) -> dict[str, Any]:
+        """Returns every variable of the learner, by name."""
+        return self.trained.variables()

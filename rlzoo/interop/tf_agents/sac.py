@@ -3,18 +3,33 @@
 import dataclasses
 from typing import Any
 
+import keras
 import tensorflow as tf
 from tf_agents.agents.sac import sac_agent
 from tf_agents.utils import common
 
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, SHARE, check_ranges, decide_target_period
-from rlzoo.interop.tf_agents.agents import (
+from rlzoo.interop.tf_agents.parts import (
     NOT_NEGATIVE,
-    ContinuousBridge,
+    TRAITS,
     Noise,
+    NoisyActor,
+    Trained,
+    check_torso,
     clipping,
+    copied,
     counter,
+    learn_from,
+    network,
+    replay_of,
+    seeds,
+    trained_on,
 )
+from rlzoo.interop.tf_agents.specs import action_spec, time_step_spec
+from rlzoo.networks import under
+from rlzoo.spaces import EnvSpec
+
+_TAGS = ("loss/total", "loss/critic", "loss/actor", "loss/alpha")
 
 
 class _SACAgent(sac_agent.SacAgent):
@@ -70,23 +85,36 @@ class SACConfig:
         )
 
 
-class TFAgentsSAC(ContinuousBridge):
+class TFAgentsSAC:
     """SAC of TF-Agents, for continuous actions: two critics, a learned entropy weight."""
 
     Config = SACConfig
-    _tags = ("loss/total", "loss/critic", "loss/actor", "loss/alpha")
+    traits = dataclasses.replace(TRAITS, actions=("Box",))
 
-    def _make(self, torso, seed):
-        config, self._noise = self.config, Noise()
-        actor = self._network(torso, "squashed_normal", seed)
-        critics = [self._network(self._copy(torso), "critic", seed + 10 * i) for i in (1, 2)]
+    def __init__(
+        self, spec: EnvSpec, config: SACConfig, strategy: None, torso: keras.Layer, seed: int
+    ):
+        check_torso(torso)
+        self.spec, self.config = spec, config
+        self.chunk_length = config.train_every
+        self.replay = replay_of(spec, config.replay_capacity)
+        self.noise = Noise()
+        policy = network(spec, torso, "squashed_normal", seed)
+        critics = [network(spec, copied(spec, torso), "critic", seed + 10 * i) for i in (1, 2)]
+        self.actor = NoisyActor(
+            policy,
+            action_spec(spec),
+            greedy=lambda output: output.mode(),
+            explore=lambda output, seed: output.sample(seed=seed),
+            learning_starts=config.learning_starts,
+        )
         rates = (config.learning_rate, config.critic_learning_rate, config.alpha_learning_rate)
         # Of the newer kind it would train copies, out of our reach.
         optimizers = [tf.keras.optimizers.legacy.Adam(rate) for rate in rates]
-        agent = _SACAgent(
-            self._time_step_spec,
-            self._action_spec,
-            actor_network=actor,
+        self.tf_agent = _SACAgent(
+            time_step_spec(spec),
+            action_spec(spec),
+            actor_network=policy,
             critic_network=critics[0],
             critic_network_2=critics[1],
             actor_optimizer=optimizers[0],
@@ -98,17 +126,28 @@ class TFAgentsSAC(ContinuousBridge):
             reward_scale_factor=config.reward_scale,
             gradient_clipping=clipping(config.max_grad_norm),
             train_step_counter=counter(),
-            noise=self._noise,
+            noise=self.noise,
         )
         trained = [
-            actor.trainable_variables,
+            policy.trainable_variables,
             [v for critic in critics for v in critic.trainable_variables],
-            [agent._log_alpha],
+            [self.tf_agent._log_alpha],
         ]
-        return agent, actor, list(zip(optimizers, trained, strict=True))
+        self.trained = Trained(self.tf_agent, policy, zip(optimizers, trained, strict=True))
 
-    def _greedy(self, output):
-        return output.mode()
+    def init(self, num_envs: int) -> tuple[()]:
+        """Returns the state before the first update: all is in variables."""
+        return ()
 
-    def _explore(self, output, seed):
-        return output.sample(seed=seed)
+    def update(self, state: tuple[()], chunk, step, seed):
+        """Learns from steps in replay by `TFAgent.train`, its noise drawn from the seed."""
+
+        def train(batch, seed):
+            self.noise.source = seeds(seed)
+            return trained_on(self.tf_agent, batch)
+
+        return (), learn_from(self.replay, self.config, chunk, seed, _TAGS, train)
+
+    def variables(self) -> dict[str, Any]:
+        """Returns every variable of the learner, by name."""
+        return {**self.trained.variables(), **under("replay", self.replay.variables())}

@@ -1,22 +1,37 @@
 """TD3 of TF-Agents, its noise drawn from the run's seed."""
 
 import dataclasses
+from typing import Any
 
+import keras
 import tensorflow as tf
 from tf_agents.agents.td3 import td3_agent
 
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, SHARE, check_ranges, decide_target_period
-from rlzoo.interop.tf_agents.agents import (
-    NOT_NEGATIVE,
-    ContinuousBridge,
-    Noise,
-    adam,
-    clipping,
-    counter,
-    seeds,
-)
 from rlzoo.interop.tf_agents.networks import TorsoNetwork
+from rlzoo.interop.tf_agents.parts import (
+    NOT_NEGATIVE,
+    TRAITS,
+    Noise,
+    NoisyActor,
+    Trained,
+    adam,
+    check_torso,
+    clipping,
+    copied,
+    counter,
+    learn_from,
+    network,
+    replay_of,
+    seeds,
+    trained_on,
+)
+from rlzoo.interop.tf_agents.specs import action_spec, time_step_spec
+from rlzoo.networks import under
 from rlzoo.ops import rng
+from rlzoo.spaces import EnvSpec
+
+_TAGS = ("loss/total", "loss/critic", "loss/actor")
 
 
 class _SmoothedTarget(TorsoNetwork):
@@ -75,26 +90,39 @@ class TD3Config:
         )
 
 
-class TFAgentsTD3(ContinuousBridge):
+class TFAgentsTD3:
     """TD3 of TF-Agents, for continuous actions."""
 
     Config = TD3Config
-    _tags = ("loss/total", "loss/critic", "loss/actor")
+    traits = dataclasses.replace(TRAITS, actions=("Box",))
 
-    def _make(self, torso, seed):
-        config, self._noise = self.config, Noise()
-        actor = self._network(torso, "action", seed)
-        target = _SmoothedTarget(self.spec, self._copy(torso), "action", seed, "target")
-        target.noise, target.scale = self._noise, (config.target_noise, config.target_noise_limit)
-        self._noise.source = seeds(rng.from_int(0))  # to build it
+    def __init__(
+        self, spec: EnvSpec, config: TD3Config, strategy: None, torso: keras.Layer, seed: int
+    ):
+        check_torso(torso)
+        self.spec, self.config = spec, config
+        self.chunk_length = config.train_every
+        self.replay = replay_of(spec, config.replay_capacity)
+        self.noise = Noise()
+        policy = network(spec, torso, "action", seed)
+        target = _SmoothedTarget(spec, copied(spec, torso), "action", seed, "target")
+        target.noise, target.scale = self.noise, (config.target_noise, config.target_noise_limit)
+        self.noise.source = seeds(rng.from_int(0))  # to build it
         target.create_variables()
-        critics = [self._network(self._copy(torso), "critic", seed + 10 * i) for i in (1, 2)]
+        critics = [network(spec, copied(spec, torso), "critic", seed + 10 * i) for i in (1, 2)]
+        self.actor = NoisyActor(
+            policy,
+            action_spec(spec),
+            greedy=lambda output: output,
+            explore=self._explore,
+            learning_starts=config.learning_starts,
+        )
         rates = (config.learning_rate, config.critic_learning_rate)
         optimizers = [adam(rate) for rate in rates]
-        agent = td3_agent.Td3Agent(
-            self._time_step_spec,
-            self._action_spec,
-            actor_network=actor,
+        self.tf_agent = td3_agent.Td3Agent(
+            time_step_spec(spec),
+            action_spec(spec),
+            actor_network=policy,
             critic_network=critics[0],
             critic_network_2=critics[1],
             target_actor_network=target,
@@ -109,14 +137,28 @@ class TFAgentsTD3(ContinuousBridge):
             train_step_counter=counter(),
         )
         trained = [
-            actor.trainable_variables,
+            policy.trainable_variables,
             [v for critic in critics for v in critic.trainable_variables],
         ]
-        return agent, actor, list(zip(optimizers, trained, strict=True))
-
-    def _greedy(self, output):
-        return output
+        self.trained = Trained(self.tf_agent, policy, zip(optimizers, trained, strict=True))
 
     def _explore(self, output, seed):
         draws = tf.random.stateless_normal(tf.shape(output), seed)
         return output + self.config.exploration_noise * draws
+
+    def init(self, num_envs: int) -> tuple[()]:
+        """Returns the state before the first update: all is in variables."""
+        return ()
+
+    def update(self, state: tuple[()], chunk, step, seed):
+        """Learns from steps in replay by `TFAgent.train`, its noise drawn from the seed."""
+
+        def train(batch, seed):
+            self.noise.source = seeds(seed)
+            return trained_on(self.tf_agent, batch)
+
+        return (), learn_from(self.replay, self.config, chunk, seed, _TAGS, train)
+
+    def variables(self) -> dict[str, Any]:
+        """Returns every variable of the learner, by name."""
+        return {**self.trained.variables(), **under("replay", self.replay.variables())}

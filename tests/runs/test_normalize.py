@@ -49,7 +49,7 @@ def run(tmp_path_factory):
 def test_what_is_shown_is_what_the_environment_gave(run):
     returns = logs.series(run.dir, "episode/return")[:, 1]
     assert (returns >= 8_000.0).all()
-    assert run.summary["mean_return"] % 50 == 0 and run.summary["mean_return"] >= 8_000
+    assert run.summary["mean_return"] >= 8_000.0
     values = logs.series(run.dir, "value/q")[:, 1]
     assert np.abs(values).max() < 100.0, "what is learned is of another size"
 

@@ -82,16 +82,7 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
         ).summary
     if args.epochs is not None:
         raise ValueError("--epochs is for pretraining runs; this one takes --steps.")
-    options = {
-        "steps": args.steps,
-        "until_return": args.until_return,
-        "wrappers": args.wrappers,
-        "agent": args.agent,
-        "env": args.env,
-        "callbacks": args.callbacks,
-        "loggers": args.loggers,
-        "quiet": args.quiet,
-    }
+    options = _settings(args, but=("run", "epochs", "num_envs"))
     if several and args.num_envs is not None:
         raise ValueError(f"--num-envs is for one run: {several[0]}, for example.")
     if several:
@@ -108,17 +99,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from rlzoo.runs import policy
 
     started = time.perf_counter()
-    result = policy.evaluate(
-        args.run,
-        agent=args.agent,
-        env=args.env,
-        wrappers=args.wrappers,
-        episodes=args.episodes,
-        seed=args.seed,
-        max_episode_steps=args.max_episode_steps,
-        eval_mode=args.eval_mode,
-        last=args.last,
-    )
+    result = policy.evaluate(args.run, **_settings(args, but=("run",)))
     return {
         "run_dir": args.run,
         **_outcome(result),
@@ -135,16 +116,7 @@ def record(args: argparse.Namespace) -> dict[str, Any]:
     _import_for(_configured_agent(args.run))
     from rlzoo.runs import policy
 
-    result = policy.record(
-        args.run,
-        output,
-        agent=args.agent,
-        env=args.env,
-        wrappers=args.wrappers,
-        seed=args.seed,
-        max_episode_steps=args.max_episode_steps,
-        eval_mode=args.eval_mode,
-    )
+    result = policy.record(args.run, output, **_settings(args, but=("run", "output")))
     return {"run_dir": args.run, "file": str(output), **_outcome(result)}
 
 

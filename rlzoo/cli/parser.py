@@ -108,8 +108,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version)
-    parser.add_argument("--print-completion", action=Completion)
+    parser.add_argument("--version", action=_Version, default=argparse.SUPPRESS)
+    parser.add_argument("--print-completion", action=Completion, default=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, summary: str, more: str = "", **settings) -> argparse.ArgumentParser:

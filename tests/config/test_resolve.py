@@ -98,6 +98,31 @@ def test_each_layer_overrides_the_one_below(tmp_path):
     assert flat(steps=222, overrides=["steps=333"])["steps"] == 333
 
 
+EVERY_OPTION = {
+    "steps": 700, "seed": 4, "num_envs": 2, "vector": "async", "loop": "host",
+    "env_kwargs": {"sutton_barto_reward": True}, "wrappers": ["FlattenObservation"],
+    "max_episode_steps": 30, "on_env_error": "drop", "env_step_timeout": 5.0, "eval_every": 70,
+    "eval_episodes": 3, "eval_mode": "explore", "eval_env": "training", "checkpoint_every": 90,
+    "checkpoint_minutes": 1.5, "keep_checkpoints": 4, "log_every": 8, "until_return": 9.0,
+    "torso": {"name": "dense", "sizes": [8]}, "exploration": "softmax",
+}  # fmt: skip
+
+
+def test_every_option_goes_every_way_to_the_same_record(tmp_path):
+    """A keyword, --set in a mapping or as texts, and a file; at last as the record has it."""
+    fields = RunConfig.__dataclass_fields__.keys()
+    assert EVERY_OPTION.keys() == fields - {"agent", "env", "agent_params", "transfer"}
+    run = resolve("dqn", "CartPole-v1", **EVERY_OPTION)
+    texts = [f"{key}={json.dumps(value)}" for key, value in EVERY_OPTION.items()]
+    assert resolve("dqn", "CartPole-v1", overrides=EVERY_OPTION) == run
+    assert resolve("dqn", "CartPole-v1", overrides=texts) == run
+    assert resolve("dqn", "CartPole-v1", hyperparameters=EVERY_OPTION) == run
+    (tmp_path / "config.yaml").write_text(to_yaml(run))
+    assert resolve(file=tmp_path) == run
+    default = resolve("dqn", "CartPole-v1", preset=False)
+    assert all(getattr(run, key) != getattr(default, key) for key in EVERY_OPTION.keys() - {"loop"})
+
+
 def test_the_preset_is_optional():
     assert flat(preset=False)["agent_params.learning_rate"] != flat()["agent_params.learning_rate"]
 

@@ -97,6 +97,14 @@ class EnvSpec(NamedTuple):
     action: Discrete | Box
     max_episode_steps: int | None  # the time limit, None if there is none
     normalize: Normalization = Normalization()  # what the agent makes of it
+    frames: int = 1  # observations that networks see at once, the last of an episode
+
+    @property
+    def seen(self) -> Space:
+        """The space of what networks see: of stacks where `frames` is more than 1."""
+        if self.frames == 1:
+            return self.obs
+        return map_leaves(lambda leaf: _stacked(leaf, self.frames), self.obs)
 
     @property
     def num_actions(self) -> int:
@@ -112,12 +120,23 @@ class EnvSpec(NamedTuple):
     def plain(self) -> dict[str, Any]:
         """Returns it as JSON has it."""
         spaces = {"obs": plain(self.obs), "action": plain(self.action)}
-        return {**spaces, "max_episode_steps": self.max_episode_steps}
+        frames = {} if self.frames == 1 else {"frames": self.frames}
+        return {**spaces, "max_episode_steps": self.max_episode_steps, **frames}
 
     @property
     def action_dtype(self) -> str:
         """The dtype of actions as the learner sees them."""
         return "int32" if isinstance(self.action, Discrete) else "float32"
+
+
+def _stacked(leaf: Leaf, count: int) -> Leaf:
+    """Returns the space of so many arrays, the oldest first; whole numbers lie in a row."""
+    if isinstance(leaf, Mask):
+        return leaf
+    if isinstance(leaf, Box):
+        return leaf._replace(shape=(count, *leaf.shape))
+    one = leaf.nvec if isinstance(leaf, MultiDiscrete) else (leaf.n,) * math.prod(leaf.shape)
+    return MultiDiscrete(one * count)
 
 
 def leaves(tree: Any) -> list[Any]:

@@ -35,7 +35,7 @@ ALLOWED = {
     "spaces": set(),
     "text": set(),
     "tables": {"text"},
-    "ops": {"tables", "types"},
+    "ops": {"tables", "spaces", "types"},
     "networks": {"ops", "tables", "spaces", "text", "types"},
     "replay": {"ops", "spaces", "text", "types"},
     "exploration": {"ops", "tables", "spaces", "text", "types"},

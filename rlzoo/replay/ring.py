@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rlzoo.ops import rng
+from rlzoo.ops import rng, stacks
 from rlzoo.replay.memory import check_free, places, write, zeros
 from rlzoo.replay.priorities import Priorities
-from rlzoo.spaces import EnvSpec, items, leaves, map_leaves
+from rlzoo.spaces import EnvSpec, Mask, items, leaves, map_leaves
 from rlzoo.types import Chunk, Sequences, Transitions
 
 _LARGEST = 0.9  # share of the largest error in a sequence's priority, the mean has the rest
@@ -21,12 +21,12 @@ class Replay:
     A row is an observation and, if a step was taken there, its action, reward and discount, and
     the row of its successor. An episode's end is a row of its own. So is the observation at hand:
     the next chunk's first step starts there. A transition of n steps is read by following the
-    rows.
+    rows; a stack of frames, `spec.frames` of them, by following them backwards.
 
     What is drawn is a window of rows: one step; or a sequence, what one environment did in one
     chunk, with the recurrent state it began with (Kapturowski et al. 2019,
     https://openreview.net/forum?id=r1lyTjAqYX), so it may begin anywhere in an episode. A window
-    is held as long as all its rows are.
+    is held as long as all its rows are, and those of the frames before it.
 
     Everything lives in `tf.Variable`s, updated in place inside compiled functions, so the cost
     of a call does not grow with the capacity. Observations keep the environment's dtype.
@@ -56,6 +56,7 @@ class Replay:
     ):
         if capacity < 1:
             raise ValueError(f"replay_capacity must be at least 1, received {capacity}.")
+        self.spec = spec
         self.capacity = capacity
         self.sequences = length is not None
         self.length = length or 1  # of a window
@@ -68,6 +69,8 @@ class Replay:
         self.reward = zeros([capacity], "float32")
         self.discount = zeros([capacity], "float32")
         self.successor = zeros([capacity], "int32")  # its row
+        # The row of the observation before; its own where an episode begins. For stacks only.
+        self.before = zeros([capacity], "int32") if spec.frames > 1 else None
         # Of the window that a step there is in; -1 - i where none starts, i being the next one's.
         self.number = zeros([capacity], "int64")
         self.most = capacity // self.length  # W, windows held at once
@@ -84,6 +87,7 @@ class Replay:
         """Returns the memory in bytes that a ring of `capacity` observations takes."""
         sizes = (math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in leaves(spec.obs))
         row = sum(sizes) + math.prod(spec.action.shape) * 4 + 2 * 4 + 4 + 8
+        row += 4 * (spec.frames > 1)
         window = 4 * length + 4 * sum(math.prod(x.shape) for x in state)
         return capacity * row + capacity // length * window
 
@@ -101,7 +105,7 @@ class Replay:
         """Adds the valid steps of a chunk [T, N], overwriting the oldest.
 
         Args:
-            chunk: for sequences T is L.
+            chunk: of single observations, also where stacks are read; for sequences T is L.
             state: the recurrent state before it, each part of it [N, ...].
         """
         length, num_envs = chunk.reward.shape
@@ -109,17 +113,24 @@ class Replay:
             raise ValueError(f"Expected chunks of {self.length} steps, received one of {length}.")
         self._check_fits(length * num_envs, num_envs)
         always = tf.ones(chunk.valid.shape, tf.bool)
+        at_hand = (self.written - num_envs + tf.range(num_envs, dtype=tf.int64)) % self.capacity
+        at_hand = tf.cast(at_hand, tf.int32)  # [N], if there is one of each environment
         goes_on = (self.open == num_envs) & ~chunk.first[0] & chunk.valid[0]  # [N]
         ends = chunk.last[:-1] | chunk.first[1:] | ~chunk.valid[1:]  # [T - 1, N]
         ends = chunk.valid & tf.concat([ends, always[:1]], axis=0)  # [T, N]: its successor, and
+        if self.before is not None:
+            # A row for each at hand, also where none was reached: else one environment that fails
+            # would part the others from their frames.
+            goes_on &= tf.gather(self.before, at_hand) != at_hand
+            ends = tf.concat([ends[:-1], always[:1]], axis=0)
         starts = chunk.valid & tf.concat([~goes_on[None], always[1:]], axis=0)  # it, get a row
 
         new = tf.stack([starts, ends], axis=1)  # [T, 2, N]: a step's rows in the order of time
+        reached = new if self.before is None else new & chunk.valid[:, None]
         place = places(tf.reshape(new, [-1])) + self.written
         index = tf.cast(place % self.capacity, tf.int32)  # [T * 2 * N]
         row, end = tf.unstack(tf.reshape(index, new.shape), axis=1)  # of step and successor, [T, N]
-        at_hand = (self.written - num_envs + tf.range(num_envs, dtype=tf.int64)) % self.capacity
-        row = tf.concat([tf.where(goes_on, tf.cast(at_hand, tf.int32), row[0])[None], row[1:]], 0)
+        row = tf.concat([tf.where(goes_on, at_hand, row[0])[None], row[1:]], axis=0)
         successor = tf.where(ends, end, tf.concat([row[1:], end[-1:]], axis=0))
         groups = tf.reshape(chunk.valid, [-1, self.length, num_envs])  # [G, L, N]
         taken = tf.reduce_any(groups, axis=1)  # [G, N]: windows that are not all padding
@@ -131,11 +142,16 @@ class Replay:
             write(rows, index, tf.reshape(values, (-1, *rows.shape[1:])), mask)
 
         both = map_leaves(lambda *x: tf.stack(x, axis=1), chunk.obs, chunk.next_obs)
-        map_leaves(lambda rows, values: put(rows, index, values, new), self.obs, both)
+        map_leaves(lambda rows, values: put(rows, index, values, reached), self.obs, both)
         put(self.action, row, chunk.action, chunk.valid)
         put(self.reward, row, chunk.reward, chunk.valid)
         put(self.discount, row, chunk.discount, chunk.valid)
         put(self.successor, row, successor, chunk.valid)
+        if self.before is not None:
+            begins = tf.concat([always[:1], ends[:-1] | ~chunk.valid[:-1]], axis=0)
+            before = tf.where(begins, row, tf.concat([row[:1], row[:-1]], axis=0))
+            before = tf.stack([before, tf.where(chunk.valid, row, end)], axis=1)
+            put(self.before, index, before, new)
         so_far = self.added + tf.cumsum(tf.math.count_nonzero(taken, axis=1))  # [G]
         ahead = tf.broadcast_to(-1 - so_far[:, None], taken.shape)
         numbers = tf.stack([tf.reshape(number, taken.shape), ahead], axis=1)
@@ -148,18 +164,19 @@ class Replay:
             put(rows, place, tf.where(chunk.first[0][:, None], 0.0, x), valid)
         written = self.written + tf.math.count_nonzero(new)
         # Read after it is written, or XLA copies the ring. In a chunk's first row, where some steps
-        # start at rows of the chunk before, numbers may be out of order: so N more are dropped. No
-        # row of this chunk is overwritten by it.
+        # start at rows of the chunk before, numbers may be out of order: so N more are dropped, and
+        # those whose frames may be among what is gone. No row of this chunk is overwritten by it.
         oldest = tf.gather(self.number, written % self.capacity)
-        oldest = tf.minimum(tf.maximum(oldest, -1 - oldest) + num_envs, self.added)
+        more = num_envs * (1 + -(-(self.spec.frames - 1) // self.length))
+        oldest = tf.minimum(tf.maximum(oldest, -1 - oldest) + more, self.added)
         dropped = tf.maximum(self.dropped, tf.where(written > self.capacity, oldest, 0))
         added = self.added + tf.math.count_nonzero(taken)
         dropped = tf.maximum(dropped, added - self.most)  # sequences that are padded are many
         if self.priorities is not None:
-            most = min(self.most, 2 * (length + 1) * num_envs)
+            most = min(self.most, 2 * (length + self.spec.frames) * num_envs)
             self.priorities.replace(self.dropped, dropped, number, valid, most)
         self.written.assign(written)
-        self.open.assign(num_envs * tf.cast(tf.reduce_all(chunk.valid[-1]), tf.int64))
+        self.open.assign(num_envs * tf.cast(tf.reduce_all(ends[-1]), tf.int64))
         self.added.assign(added)
         self.dropped.assign(dropped)
 
@@ -217,11 +234,11 @@ class Replay:
             at = tf.where(goes_on, tf.gather(self.successor, at), at)
             until += tf.cast(goes_on, tf.int32)
         steps = Transitions(
-            obs=map_leaves(lambda rows: tf.gather(rows, start), self.obs),
+            obs=self._seen(start),
             action=tf.gather(self.action, start),
             reward=reward,
             discount=scale,
-            next_obs=map_leaves(lambda rows: tf.gather(rows, at), self.obs),
+            next_obs=self._seen(at),
         )
         if not self.sequences:
             return steps
@@ -233,6 +250,23 @@ class Replay:
             first=tf.pad(~goes_on, [[1, 0], [0, 0]]),
             valid=window >= 0,
             state=tuple(tf.gather(rows, place) for rows in self.state),
+        )
+
+    def _seen(self, row: tf.Tensor) -> Any:
+        """Returns what networks see at rows [...]: observations, or stacks of them."""
+        if self.before is None:
+            return map_leaves(lambda rows: tf.gather(rows, row), self.obs)
+        frames = [row]
+        for _ in range(self.spec.frames - 1):
+            frames.append(tf.gather(self.before, frames[-1]))
+        stack = tf.stack(frames[::-1], axis=-1)  # [..., k]
+        return stacks.seen(
+            self.spec,
+            map_leaves(
+                lambda leaf, rows: tf.gather(rows, row if isinstance(leaf, Mask) else stack),
+                self.spec.obs,
+                self.obs,
+            ),
         )
 
     def sample(self, batch_size: int, seed: tf.Tensor) -> Any:
@@ -261,16 +295,20 @@ class Replay:
         counts = ("written", "open", "added", "dropped")
         fields: dict[str, Any] = {name: getattr(self, name) for name in (*names, *counts)}
         named = dict(items({"obs": self.obs, **fields}))
+        if self.before is not None:
+            named["before"] = self.before
         named |= {f"state/{i}": rows for i, rows in enumerate(self.state)}
         if self.priorities is not None:
             named |= {f"priorities/{k}": v for k, v in self.priorities.variables().items()}
         return named
 
     def _check_fits(self, steps: int, num_envs: int) -> None:
-        least = 2 * steps + num_envs  # each may end an episode; and the observations at hand
+        # Each step may end an episode; and the observations at hand; and the frames before them.
+        least = 2 * steps + num_envs + 2 * (self.spec.frames - 1) * num_envs
         if self.capacity < least:
+            frames = ", and the frames before it" if self.spec.frames > 1 else ""
             raise ValueError(
-                f"A chunk of {steps} steps, each of which may end an episode, does not fit "
+                f"A chunk of {steps} steps, each of which may end an episode{frames}, does not fit "
                 f"replay_capacity={self.capacity}: raise it to {least} or more, or lower "
                 "train_every or num_envs."
             )

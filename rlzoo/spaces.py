@@ -118,10 +118,9 @@ class EnvSpec(NamedTuple):
         raise ValueError(f"num_actions: expected Discrete actions, received {self.action}.")
 
     def plain(self) -> dict[str, Any]:
-        """Returns it as JSON has it."""
+        """Returns what the environment has decided of it, as JSON has it."""
         spaces = {"obs": plain(self.obs), "action": plain(self.action)}
-        frames = {} if self.frames == 1 else {"frames": self.frames}
-        return {**spaces, "max_episode_steps": self.max_episode_steps, **frames}
+        return {**spaces, "max_episode_steps": self.max_episode_steps}
 
     @property
     def action_dtype(self) -> str:

@@ -17,6 +17,13 @@ class TimeStep(NamedTuple):
     final_obs: Any  # [N, ...]
 
 
+class Memory(NamedTuple):
+    """What networks must know of the past of N environments to act on an observation."""
+
+    recurrent: tuple = ()  # of [N, ...] float32, the state of a recurrent network
+    frames: Any = ()  # [N, k - 1, ...], the observations before, where networks see k at once
+
+
 class Chunk(NamedTuple):
     """T steps of N environments, time-major: what every agent learns from.
 
@@ -32,7 +39,7 @@ class Chunk(NamedTuple):
     next_obs: Any  # [T, N, ...] the true successor of obs
     valid: Any  # [T, N] bool: False on padding after an episode that fills no chunk
     extras: Any  # dict of [T, N, ...]: what acting knew and learning wants, as `Actor.extras` says
-    start: Any = ()  # of [N, ...] float32: the state of a recurrent actor before the first row
+    start: Any = Memory()  # the actor's before the first row
     version: Any = ()  # [N] int64: updates of the learner before the weights that acted
 
 

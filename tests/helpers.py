@@ -157,7 +157,7 @@ def agent_chunk(agent, num_envs: int, seed: int) -> Chunk:
     """Returns a made-up chunk as this agent wants it, in tensors."""
     whole = agent.traits.whole_episodes
     chunk = tensors(random_chunk(agent.spec, agent.chunk_length, num_envs, seed, whole))
-    start = agent.actor.init(num_envs).recurrent
+    start = agent.actor.init(num_envs).memory
     return chunk._replace(start=start, version=tf.zeros([num_envs], tf.int64))
 
 
@@ -239,7 +239,7 @@ def collect(loop: HostLoop) -> Chunk:
     if not loop._compiled:
         loop.compile()
     collector.prepare(learner.step, anew=True)  # the agent may have learned outside the loop
-    start = collector.acting.actor.recurrent
+    start = collector.acting.actor.memory
     version = np.full(loop.envs.num_envs, learner.version)
     collector.collect(learner.step, learner.version)
     rows = tf.nest.map_structure(np.copy, collector.chunk)

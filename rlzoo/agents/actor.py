@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from rlzoo import exploration, networks
 from rlzoo.exploration import Exploration
+from rlzoo.ops.stacks import no_frames, push
 from rlzoo.spaces import EnvSpec
-from rlzoo.types import Chunk
+from rlzoo.types import Chunk, Memory
 
 Mode = Literal["explore", "policy", "greedy"]
 
@@ -16,7 +17,7 @@ Mode = Literal["explore", "policy", "greedy"]
 class ActorState(NamedTuple):
     """What acting remembers from step to step."""
 
-    recurrent: tuple  # of [N, ...] float32, the state of a recurrent network; () otherwise
+    memory: Memory  # what the network must know of the past
     exploration: Any  # the strategy's state
 
 
@@ -90,17 +91,20 @@ class ScoreActor:
     def init(self, num_envs: int) -> ActorState:
         """Returns the state before the first step."""
         recurrent = networks.initial_state(self.network, num_envs)
-        return ActorState(recurrent, self.exploration.init(num_envs, self._spec))
+        memory = Memory(recurrent, no_frames(self._spec, num_envs))
+        return ActorState(memory, self.exploration.init(num_envs, self._spec))
 
     def act(self, state: ActorState, obs, first, step, seed, mode: Mode):
         """Chooses actions [N] by the scores [N, A]."""
         known = {"explore": self.exploration, "policy": self._policy}
         strategy = known.get(mode, exploration.Greedy())
-        scores, recurrent = networks.apply(self.network, obs, state.recurrent, first)
+        recurrent, frames = state.memory
+        seen, frames = push(self._spec, frames, obs, first)
+        scores, recurrent = networks.apply(self.network, seen, recurrent, first)
         action, extras, explored = exploration.choose(
             strategy, scores, obs, state.exploration, first, step, seed
         )
-        return action, extras, ActorState(recurrent, explored)
+        return action, extras, ActorState(Memory(recurrent, frames), explored)
 
     def observe(self, state: ActorState, chunk: Chunk, step):
         """Lets network and strategy observe the chunk; shows rates and what was done."""

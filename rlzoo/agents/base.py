@@ -56,7 +56,7 @@ class Traits:
     # Kinds of observations, besides their masks.
     observations: tuple[str, ...] = ("Discrete", "Box", "MultiDiscrete", "MultiBinary", "dict")
     recurrent: bool = True  # whether its torso may be recurrent
-    normalizes: bool = True  # whether its networks are ours, which normalise what they see if asked
+    adapts_input: bool = True  # whether normalize.obs and frame_stack are for its networks
     loops: tuple[str, ...] = ("host", "graph")  # that it fits in
     xla: bool = True  # whether XLA compiles its functions; else they are plain graphs
     whole_episodes: bool = False  # each environment plays one per chunk, padded to its length

@@ -28,6 +28,7 @@ from rlzoo.agents.dqn import DQN, LEARNED, DQNConfig, DQNState
 from rlzoo.networks.transition_model import TransitionModel
 from rlzoo.ops import rng
 from rlzoo.ops.schedules import Schedule
+from rlzoo.ops.stacks import stacked
 from rlzoo.spaces import EnvSpec
 from rlzoo.types import Chunk
 
@@ -99,7 +100,8 @@ class DeepDynaQ:
         shared = {name: value for name, value in vars(config).items() if name in names}
         self.dqn = DQN(spec, DQNConfig(**shared), strategy, torso, seed)
         self.actor = self.dqn.actor
-        self.model = TransitionModel(spec, config.model_sizes, seed)
+        seen = spec._replace(obs=spec.seen, frames=1)
+        self.model = TransitionModel(seen, config.model_sizes, seed)
         rate, limit = config.model_learning_rate, config.max_grad_norm
         self.model_trainer = networks.Trainable(self.model.network, rate, limit)
 
@@ -113,7 +115,7 @@ class DeepDynaQ:
         rate = self.dqn.trainer.follow(step)
         replay = self.dqn.replay
         replay.add(chunk)
-        self.model.observe(chunk)
+        self.model.observe(stacked(self.spec, chunk))
         seeds = rng.split(seed, 3)
         real = tf.where(replay.added >= config.learning_starts, 1, 0)
         planned = tf.where(replay.added >= config.planning_starts, config.planning_steps, 0)

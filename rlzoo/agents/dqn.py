@@ -164,7 +164,7 @@ class DQN:
     def update(self, state: DQNState, chunk: Chunk, step, seed):
         """Stores the chunk, then takes `updates_per_chunk` gradient steps on replay."""
         replay, config = self.replay, self.config
-        replay.add(chunk, *chunk.start)
+        replay.add(chunk, *chunk.start.recurrent)
         rate = self.trainer.follow(step)
         count = tf.where(replay.steps >= config.learning_starts, config.updates_per_chunk, 0)
         importance = as_schedule(config.importance_exponent)(step)

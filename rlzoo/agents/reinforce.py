@@ -33,6 +33,7 @@ from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, Traits, check_ranges
 from rlzoo.ops import losses
 from rlzoo.ops.returns import discounted_returns
 from rlzoo.ops.schedules import Schedule
+from rlzoo.ops.stacks import stacked
 from rlzoo.spaces import EnvSpec
 from rlzoo.types import Chunk
 
@@ -135,6 +136,7 @@ class REINFORCE:
 
     def update(self, state: REINFORCEState, chunk: Chunk, step, seed):
         """Takes one gradient step on N whole episodes."""
+        chunk = stacked(self.spec, chunk)
         values, returns = self._values_and_returns(chunk)  # [T, N]
         advantage = returns - values
         # A single episode has none to be better than: its own mean says how good it was.
@@ -143,7 +145,7 @@ class REINFORCE:
 
         with tf.GradientTape() as tape:
             logits, _ = networks.unroll(  # [T, N, A]
-                self.network, chunk.obs, chunk.start, chunk.first, learning=chunk.valid
+                self.network, chunk.obs, chunk.start.recurrent, chunk.first, learning=chunk.valid
             )
             loss, entropy = reinforce_loss(logits, chunk, advantage, self.config)
             loss += networks.penalty(self.network)

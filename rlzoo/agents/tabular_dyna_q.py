@@ -79,7 +79,7 @@ class TabularDynaQ:
     """The agent: a table of Q-values and a table of remembered transitions."""
 
     Config = TabularDynaQConfig
-    traits = Traits(observations=("Discrete",), recurrent=False, normalizes=False)
+    traits = Traits(observations=("Discrete",), recurrent=False, adapts_input=False)
     chunk_length = 1
 
     def __init__(

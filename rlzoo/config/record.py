@@ -17,6 +17,7 @@ _RANGES = {
     "checkpoint_minutes": (0, 10**6),
     "keep_checkpoints": (1, 10**6),
     "log_every": (1, 10**15),
+    "frame_stack": (1, 64),
     "env_step_timeout": (0, 86_400),
 }
 
@@ -73,6 +74,7 @@ class RunConfig:
     agent_params: dict = dataclasses.field(default_factory=dict)  # hyperparameters: agent's Config
     torso: dict = dataclasses.field(default_factory=dict)  # a name in TORSOS, and its settings
     exploration: dict = dataclasses.field(default_factory=dict)  # the same, in EXPLORATIONS
+    frame_stack: int = 1  # observations that networks see at once, the last of an episode; 1..64
     normalize: dict = dataclasses.field(default_factory=dict)  # see Normalization; {}: nothing
     transfer: dict = dataclasses.field(default_factory=dict)  # see Transfer; {}: a torso of its own
 

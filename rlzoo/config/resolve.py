@@ -286,8 +286,14 @@ def _complete(config: RunConfig, cls: Any, has_id: bool) -> tuple[RunConfig, str
 
 
 def _normalize(config: RunConfig, cls: Any) -> dict[str, Any]:
+    if config.frame_stack > 1 and not cls.traits.adapts_input:
+        raise ValueError(
+            f"frame_stack: {config.agent} sees one observation at a time, received "
+            f"{config.frame_stack}. Leave it out, or wrap: --wrapper "
+            f"'{{name: FrameStackObservation, stack_size: {config.frame_stack}}}'."
+        )
     chosen = Normalization(**fill(Normalization, config.normalize, "normalize."))
-    if chosen.obs and not cls.traits.normalizes:
+    if chosen.obs and not cls.traits.adapts_input:
         raise ValueError(
             f"normalize.obs: {config.agent} does not normalise what it observes. Leave it out."
         )

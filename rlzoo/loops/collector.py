@@ -53,7 +53,7 @@ class Collector:
     def acting(self, acting: Acting) -> None:
         self._structure = acting
         self.tensors = tf.nest.flatten(acting)
-        self._recurrent = len(acting.actor.recurrent)
+        self._remembered = len(tf.nest.flatten(acting.actor.memory))  # the first of them
 
     def follow(self) -> None:
         """Takes up the actor's strategy as it is now; its own state begins anew."""
@@ -92,7 +92,7 @@ class Collector:
             The chunk for the learner; how many steps are in it; the episodes that ended.
         """
         envs, whole = self.envs, self.agent.traits.whole_episodes
-        start = self.tensors[: self._recurrent]
+        start = self.tensors[: self._remembered]
         episodes: list[Episodes] = []
         active = None
         if whole:

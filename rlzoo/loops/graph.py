@@ -226,7 +226,7 @@ class GraphLoop:
         """Trains until so many steps have been learned from, or something is wrong."""
         # Which metrics there are has to be known beforehand. Traced here and not outside, where
         # layers could not know that it is XLA that they are traced for.
-        chunk = self._rows._replace(start=state.loop.acting.actor.recurrent, version=state.version)
+        chunk = self._rows._replace(start=state.loop.acting.actor.memory, version=state.version)
         traced = self._learn.get_concrete_function(*tensor_specs((state.loop, chunk)))
         self._tags = sorted(tag for tag in traced.structured_outputs[1] if tag != "updates")
         sizes = [1, 1, len(self._tags), 1, 1, 1]
@@ -278,7 +278,7 @@ class GraphLoop:
         envs, length = self.envs, self.agent.chunk_length
         whole = self.agent.traits.whole_episodes
         everyone = tf.ones([envs.num_envs], tf.bool)
-        start, version = state.loop.acting.actor.recurrent, state.version
+        start, version = state.loop.acting.actor.memory, state.version
         if whole:
             stream = self._stream(ENV_RESET, state.loop.learning.chunks)
             env_state, obs = envs.reset(stream, state.envs)

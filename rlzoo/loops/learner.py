@@ -20,14 +20,14 @@ from rlzoo.loops.light import NumpyActor
 from rlzoo.ops import rng
 from rlzoo.ops.streams import ACT, UPDATE
 from rlzoo.spaces import Layout, map_leaves
-from rlzoo.types import Chunk
+from rlzoo.types import Chunk, Memory
 
 
 class Collected(NamedTuple):
     """A chunk on the way from a collector to a learner: arrays or tensors."""
 
     rows: Any  # uint8, as `Packing` lays them out
-    start: Sequence[Any]  # of [N, ...] float32, the recurrent state before the first row
+    start: Any  # the tensors of a `Memory`, before the first row
     version: Any  # [] int64, updates of the learner before the weights that acted
     acting: Any  # the tensors of an `Acting`, after the last row
 
@@ -116,7 +116,7 @@ class Learner:
             chunks, states, shown = [], [], []
             for packing, n, one in zip(packings, self._num_envs, collected, strict=True):
                 version = tf.fill([n], one.version)
-                start, acting = tuple(one.start), one.acting
+                start, acting = one.start, one.acting
                 chunk = packing.unpack(one.rows)._replace(start=start, version=version)
                 state, told = agent.actor.observe(acting.actor, chunk, learning.step)
                 chunks.append(chunk)
@@ -140,7 +140,7 @@ class Learner:
         number = tf.TensorSpec([], tf.int64)
         collected = [
             Collected(
-                tf.TensorSpec([packing.num_bytes], tf.uint8), acting.actor.recurrent, number, acting
+                tf.TensorSpec([packing.num_bytes], tf.uint8), acting.actor.memory, number, acting
             )
             for packing, acting in zip(packings, actings, strict=True)
         ]
@@ -187,7 +187,7 @@ def side_by_side(chunks: Sequence[Chunk]) -> Chunk:
     """Returns chunks of several collectors as one of all their environments."""
     if len(chunks) == 1:
         return chunks[0]
-    per_env = [chunk._replace(start=(), version=()) for chunk in chunks]
+    per_env = [chunk._replace(start=Memory(), version=()) for chunk in chunks]
     rows = tf.nest.map_structure(lambda *x: tf.concat(x, axis=1), *per_env)
     start, version = (
         tf.nest.map_structure(lambda *x: tf.concat(x, axis=0), *parts)

@@ -65,6 +65,7 @@ class NumpyActor:
             isinstance(actor, ScoreActor)
             and type(actor.exploration) in EXPLORATIONS.values()
             and hasattr(actor.exploration, "probabilities")
+            and agent.spec.frames == 1
             and isinstance(agent.spec.obs, Box)
             and np.dtype(agent.spec.obs.dtype).kind == "f"
             and _dense_layers(actor.network) is not None

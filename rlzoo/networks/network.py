@@ -50,10 +50,10 @@ def build_network(
         ValueError: the torso cannot be copied, or not be put to work.
     """
     check_precision(torso)
-    torso = copy_torso(joined(torso, spec.obs, seed), spec.obs)
+    torso = copy_torso(joined(torso, spec.seen, seed), spec.seen)
     torso.role = "torso"  # so begin the names of its variables, whatever its own is
-    obs = inputs(spec.obs)
-    features = Preprocess(unmasked(spec.obs), name="preprocess")(unmasked(obs))
+    obs = inputs(spec.seen)
+    features = Preprocess(unmasked(spec.seen), name="preprocess")(unmasked(obs))
     if spec.normalize.obs:
         shared = None if like is None else normalizer(like)
         features = (shared or Normalize(unmasked(spec.obs), name="normalize"))(features)

@@ -52,14 +52,13 @@ def push(spec: EnvSpec, frames: Any, obs: Any, first: tf.Tensor) -> tuple[Any, A
     return seen(spec, stacks), rest
 
 
-def stacked(spec: EnvSpec, chunk: Chunk, before: Any) -> Chunk:
+def stacked(spec: EnvSpec, chunk: Chunk) -> Chunk:
     """Returns a chunk with `obs` and `next_obs` as networks see them.
 
     Args:
         spec: of the environment.
-        chunk: [T, N, ...] of single observations.
-        before: the frames before row 0, as `push` left them. Where row 0 is `first` they are not
-            looked at.
+        chunk: [T, N, ...] of single observations. The frames that it starts with, as `push` left
+            them, are not looked at where row 0 is `first`.
 
     Returns:
         The chunk with stacks [T, N, k, ...], from `spec.seen`. `next_obs` is the last k - 1 frames
@@ -82,7 +81,7 @@ def stacked(spec: EnvSpec, chunk: Chunk, before: Any) -> Chunk:
             return following
         return tf.concat([x[:, :, 1:], following[:, :, None]], axis=2)
 
-    obs = map_leaves(stack, spec.obs, chunk.obs, before)
+    obs = map_leaves(stack, spec.obs, chunk.obs, chunk.start.frames)
     following = map_leaves(follow, spec.obs, obs, chunk.next_obs)
     return chunk._replace(obs=seen(spec, obs), next_obs=seen(spec, following))
 

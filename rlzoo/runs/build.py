@@ -79,7 +79,7 @@ def build_agent(config: RunConfig, spec: EnvSpec, source: Source, *, fresh: bool
         fresh: whether weights must be found now; else a checkpoint will bring them.
     """
     _choose_threads(spec)
-    spec = spec._replace(normalize=Normalization(**config.normalize))
+    spec = spec._replace(frames=config.frame_stack, normalize=Normalization(**config.normalize))
     cls = agent_class(config.agent, spec)
     torso, strategy = source.torso, source.exploration
     if torso is None:

@@ -10,11 +10,11 @@ import tensorflow as tf
 from rlzoo import networks
 from rlzoo.agents.base import ACTOR
 from rlzoo.config.choices import make_torso
-from rlzoo.config.files import torso_of
+from rlzoo.config.files import load_run, torso_of
 from rlzoo.config.record import Transfer
 from rlzoo.runs import meta as metas
 from rlzoo.runs.entry import entry
-from rlzoo.spaces import EnvSpec, Space, describe
+from rlzoo.spaces import Discrete, EnvSpec, Space, describe
 from rlzoo.storage import checkpoint
 from rlzoo.storage.files import run_path
 
@@ -59,6 +59,7 @@ def read_torso(run_dir: str | Path) -> SavedTorso:
     if "agent" in meta:
         spec: Any = meta.get("spec")
         obs = metas.obs_space(spec.get("obs") if isinstance(spec, dict) else spec, "spec.obs")
+        obs = EnvSpec(obs, Discrete(1), None, frames=load_run(run_dir).frame_stack).seen
     else:
         obs = metas.obs_space(meta.get("obs"), "obs")
     torso = make_torso(choice)
@@ -88,17 +89,16 @@ def put_to_work(torso: keras.Layer, transfer: Transfer, spec: EnvSpec, load: boo
         ValueError: what the run's torso reads is not what the environment shows.
     """
     saved = read_torso(transfer.run) if load else None
-    if saved and describe(saved.obs) != describe(
-        spec.obs
-    ):  # before layers refuse it, each in its way
+    # Before layers refuse it, each in its way.
+    if saved and describe(saved.obs) != describe(spec.seen):
         raise ValueError(
             f"The torso in {transfer.run} does not fit: it reads {describe(saved.obs)}, and this "
-            f"environment shows {describe(spec.obs)}. Take an environment that shows the same, or "
+            f"environment shows {describe(spec.seen)}. Take an environment that shows the same, or "
             "leave --torso-from out."
         )
-    torso = networks.copy_torso(networks.joined(torso, spec.obs), spec.obs)
+    torso = networks.copy_torso(networks.joined(torso, spec.seen), spec.seen)
     part: Any = torso.encoder if transfer.part == "encoder" else torso  # pyright: ignore
-    networks.build_torso(torso, spec.obs)
+    networks.build_torso(torso, spec.seen)
     if saved:
         shapes = [tuple(weight.shape) for weight in part.weights]
         if shapes != [array.shape for array in saved.arrays]:

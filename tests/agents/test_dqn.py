@@ -363,8 +363,8 @@ def test_a_sequence_is_stored_with_the_memory_it_began_with(make):
     for number in range(3):
         chunk = agent_chunk(agent, 2, number)
         first = tf.concat([[[False, False]], chunk.first[1:]], axis=0)
-        chunk = chunk._replace(first=first, start=acting.recurrent)
-        starts.append(acting.recurrent)
+        chunk = chunk._replace(first=first, start=acting.memory)
+        starts.append(acting.memory.recurrent)
         for obs, first in zip(chunk.obs, chunk.first, strict=True):
             _, _, acting = agent.actor.act(acting, obs, first, STEP, SEED, "explore")
         state, metrics = agent.update(state, chunk, STEP, SEED)

@@ -275,7 +275,7 @@ def test_what_the_padding_holds_changes_nothing_at_all(agent, compiled_update):
             return np.where(valid, real, other).astype(real.dtype)
 
         mixed = tensors(tf.nest.map_structure(spoiled, chunk, junk))
-        mixed = mixed._replace(start=agent.actor.init(4).recurrent)
+        mixed = mixed._replace(start=agent.actor.init(4).memory)
         _, metrics = compiled_update(agent.init(4), mixed, STEP, SEED)
         found.append(arrays(variables(agent)) | arrays(metrics))
     changed = [name for name in start if not np.array_equal(start[name], found[0][name])]
@@ -291,7 +291,7 @@ def test_acting_resets_the_state_of_those_that_start_anew(agent):
     _, _, used = agent.actor.act(start, obs, both, STEP, SEED, "explore")
     first = tf.constant([True, False])
     _, _, mixed = agent.actor.act(used, obs, first, STEP, SEED, "explore")
-    for once, twice in zip(used.recurrent, mixed.recurrent, strict=True):
+    for once, twice in zip(used.memory.recurrent, mixed.memory.recurrent, strict=True):
         np.testing.assert_allclose(twice[0], once[0], atol=1e-6)
         assert np.abs(twice[1] - once[1]).max() > 1e-4
 

@@ -24,6 +24,7 @@ SEED, NUM_ENVS, NUM_CHUNKS = 3, 2, 200
 ENVS = {
     "floats": ("CartPole-v1", {"max_episode_steps": 12}),
     "normalized": ("CartPole-v1", {"max_episode_steps": 12}),
+    "stacked": ("CartPole-v1", {"max_episode_steps": 12}),
     "states": ("rlzoo/BlockingMaze-v0", {"max_episode_steps": 12, "change_after": 150}),
     "memory": ("rlzoo/Memory-v0", {"delay": 3}),
 }
@@ -104,7 +105,8 @@ def cases():
         for env in ENVS:
             if env == "memory" and not all(cls.traits.recurrent for cls in classes):
                 continue  # a torso that it refuses: see test_agents
-            quick = (name, env) == ("reinforce", "normalized") or env == (
+            known = {("reinforce", "normalized"), ("dqn", "stacked")}
+            quick = (name, env) in known or env == (
                 "states" if isinstance(entry, dict) else "floats"
             )
             marks = () if quick else pytest.mark.slow
@@ -117,6 +119,8 @@ def test_host_loop_plain_graph_and_xla_agree(name, env, monkeypatch):
         keras.utils.set_random_seed(0)  # what the LSTM has for dropout, not drawn from here
         if env == "normalized":
             spec = spec._replace(normalize=Normalization(obs=True, reward=True))
+        if env == "stacked":
+            spec = spec._replace(frames=3)
         return make_agent(name, spec, **({"torso": lstm(4, seed=0)} if env == "memory" else {}))
 
     host = learn(make, env, in_graph=False)

@@ -143,6 +143,15 @@ def test_a_chunk_survives_the_way_there_and_back(spec, seed):
         assert kinds[0] == kinds[1], name
 
 
+def test_a_collectors_chunk_becomes_frames():
+    """It has a version by environment, and here a recurrent state, which frames do not hold."""
+    chunk = made_up_chunk(8, 3, 0)
+    whole = chunk._replace(start=(np.ones((3, 4), np.float32),), version=np.arange(3))
+    wanted, found = (tf.nest.flatten(bridge.to_trajectory(x)) for x in (chunk, whole))
+    for one, other in zip(wanted, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_frames_at_an_episodes_end_by_hand():
     """Two steps, truncated after the first: a boundary frame holds where it ended."""
     chunk = Chunk(
@@ -273,7 +282,7 @@ def test_a_recurrent_policy_remembers_and_forgets():
         seed = rng.from_int(t)
         action, _, ours = agent.actor.act(ours, obs, kinds == 0, STEP, seed, "greedy")
         np.testing.assert_array_equal(chosen.action, action)
-        for one, other in zip(chosen.state, ours.recurrent, strict=True):
+        for one, other in zip(chosen.state, ours.memory.recurrent, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
         state = chosen.state
 
@@ -436,6 +445,15 @@ def test_a_run_leaves_what_ours_leave_and_resumes_exactly(name, tmp_path):
     assert evaluation.mean_return == parts.summary["mean_return"]
 
 
+def test_their_torso_goes_on_in_ours(tmp_path):
+    run = train("tf_agents.dqn", tmp_path / "run")
+    torso = rlzoo.load_torso(run.dir)
+    best = rlzoo.load(run.dir, env=Box3).agent.actor.variables()
+    wanted = [best["torso/dense/kernel"], best["torso/dense/bias"]]
+    for weight, variable in zip(torso.get_weights(), wanted, strict=True):
+        np.testing.assert_array_equal(weight, variable.numpy())
+
+
 def test_their_reinforce_refuses_to_normalise_a_single_episode():
     cls, refused = bridge.AGENTS["tf_agents.reinforce"], r"normalize_returns: .*received 1.*-envs 2"
     for normalize in (True, False):
@@ -481,8 +499,13 @@ def test_our_torso_is_trained_and_saved(name):
     torso = networks.dense((8,), seed=0)
     agent = cls(spec, cls.Config(**SMALL[name]), strategy, torso, 0)
     ours = [variable.value for variable in torso.trainable_variables]
-    saved = {id(variable) for variable in variables(agent).values()}
-    assert all(id(variable) in saved for variable in ours)
+    acting = agent.actor.variables()
+    assert list(acting) == [
+        *("torso/dense/kernel", "torso/dense/bias"),
+        *("head/kernel", "head/bias"),
+    ]
+    assert all(acting[name] is one for name, one in zip(acting, ours, strict=False))
+    assert len(variables(agent)) == len(acting) + len(agent.variables())  # each once
     trained = {id(v) for _, trained in agent.trained._optimizers for v in trained}
     assert all(id(variable) in trained for variable in ours)
     before = [variable.numpy() for variable in ours]
@@ -533,6 +556,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
         rlzoo.train("tf_agents.dqn", "CartPole-v1", loop="graph", **options)
     with pytest.raises(ValueError, match="recurrent torso"):
         rlzoo.train("tf_agents.dqn", "CartPole-v1", torso="lstm", **options)
+    with pytest.raises(ValueError, match=r"one of the scores alone, received EpsilonZ"):
+        rlzoo.train("tf_agents.ppo", "CartPole-v1", exploration="epsilon_z", **options)
     with pytest.raises(ValueError, match="does not correct"):
         rlzoo.train("tf_agents.reinforce", "CartPole-v1", exploration="greedy", **options)
 

@@ -90,7 +90,7 @@ def test_no_false_transition_of_7_500(elsewhere):
         total, found_episodes = total + steps, found_episodes + episodes
         chunk = agent.chunk()
         assert (chunk.version == number).all()
-        starts.append(chunk.start[0])
+        starts.append(chunk.start.recurrent[0])
         for column in columns:
             column += [(chunk, t) for t in range(LENGTH)]
     assert total == int(learner.step) == len(SEEDS) * EACH * LENGTH * chunks == 7_500

@@ -21,7 +21,7 @@ from rlzoo.loops.host import HostLoop
 from rlzoo.ops import rng
 from rlzoo.spaces import Discrete, EnvSpec, map_leaves
 from rlzoo.storage import checkpoint
-from rlzoo.types import Chunk
+from rlzoo.types import Chunk, Memory
 from tests.env_doubles import ChainEnv, CountingEnv, FaultyEnv
 from tests.helpers import make_agent
 
@@ -40,16 +40,16 @@ class RandomActor:
         self.spec = spec
 
     def init(self, num_envs):
-        return ActorState((tf.zeros([num_envs]),), ())
+        return ActorState(Memory((tf.zeros([num_envs]),)), ())
 
     def act(self, state, obs, first, step, seed, mode):
-        [acts] = state.recurrent
+        [acts] = state.memory.recurrent
         acts = tf.where(first, 0.0, acts) + 1.0
         if isinstance(self.spec.action, Discrete):
             action = rng.integers(seed, first.shape, self.spec.num_actions)
         else:
             action = rng.uniform(seed, (*first.shape, *self.spec.action.shape)) * 2 - 1
-        return action, {"log_prob": acts}, ActorState((acts,), ())
+        return action, {"log_prob": acts}, ActorState(Memory((acts,)), ())
 
     def observe(self, state, chunk, step):
         return state, {}
@@ -69,7 +69,7 @@ class Recorder:
         fields = chunk_fields(self, num_envs)
         rows = map_leaves(lambda field: tf.Variable(tf.zeros(*field)), fields)
         start, version = tf.zeros([num_envs]), tf.zeros([num_envs], tf.int64)
-        self.kept = Chunk(**rows, start=(tf.Variable(start),), version=tf.Variable(version))
+        self.kept = Chunk(**rows, start=Memory((tf.Variable(start),)), version=tf.Variable(version))
 
     def init(self, num_envs):
         return ()

@@ -16,6 +16,7 @@ from rlzoo.envs.spaces import learner_space
 from rlzoo.networks.preprocessing import Preprocess
 from rlzoo.ops import stacks
 from rlzoo.spaces import MASK, Box, Discrete, EnvSpec, Mask, MultiDiscrete, items, leaves
+from rlzoo.types import Memory
 from tests.helpers import BOX, DISCRETE, IMAGE, PARTS, random_chunk, random_obs, tensors, xla
 
 LENGTH, NUM_ENVS = 3, 2
@@ -33,11 +34,16 @@ def of_list(leaf, observations: list, count: int) -> np.ndarray:
     return np.stack(frames) if isinstance(leaf, Box) else np.ravel(frames)
 
 
+def after(chunk, before):
+    """Returns a chunk that starts after some frames."""
+    return chunk._replace(start=Memory(frames=before))
+
+
 @functools.cache
 def compiled(name: str, frames: int):
     spec = SPECS[name]._replace(frames=frames)
     push = xla(lambda before, obs, first: stacks.push(spec, before, obs, first))
-    return spec, push, xla(lambda chunk, before: stacks.stacked(spec, chunk, before))
+    return spec, push, xla(lambda chunk, before: stacks.stacked(spec, after(chunk, before)))
 
 
 STREAMS = {
@@ -143,7 +149,7 @@ def test_they_are_those_of_gymnasium(frames):
 def test_frames_before_a_first_row_are_not_looked_at():
     spec = BOX._replace(frames=3)
     chunk = tensors(random_chunk(spec, LENGTH, NUM_ENVS, seed=0))
-    found = stacks.stacked(spec, chunk, tf.fill((NUM_ENVS, 2, 3), np.nan))
+    found = stacks.stacked(spec, after(chunk, tf.fill((NUM_ENVS, 2, 3), np.nan)))
     assert np.isfinite(found.obs).all() and np.isfinite(found.next_obs).all()
 
 
@@ -152,7 +158,7 @@ def test_of_a_mask_there_is_always_one():
     chunk = tensors(random_chunk(spec, LENGTH, NUM_ENVS, seed=0))
     before = stacks.no_frames(spec, NUM_ENVS)
     assert before[MASK] == ()
-    found = stacks.stacked(spec, chunk, before)
+    found = stacks.stacked(spec, after(chunk, before))
     np.testing.assert_array_equal(found.obs[MASK], chunk.obs[MASK])
     np.testing.assert_array_equal(found.next_obs[MASK], chunk.next_obs[MASK])
 
@@ -160,7 +166,7 @@ def test_of_a_mask_there_is_always_one():
 def test_without_stacks_everything_is_as_it_was():
     chunk = tensors(random_chunk(PARTS, LENGTH, NUM_ENVS, seed=0))
     before = stacks.no_frames(PARTS, NUM_ENVS)
-    assert before == () and stacks.stacked(PARTS, chunk, before) is chunk
+    assert before == () and stacks.stacked(PARTS, chunk) is chunk
     assert stacks.push(PARTS, before, chunk.obs, chunk.first[0]) == (chunk.obs, ())
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rlzoo.ops import rng, stacks
 from rlzoo.replay import Replay
 from rlzoo.spaces import Box, Discrete, EnvSpec, leaves
-from rlzoo.types import Chunk
+from rlzoo.types import Chunk, Memory
 from tests.helpers import BOX, PARTS, random_chunk, tensors, xla
 from tests.replay.test_ring import GAMMA, NUMBERS, held
 
@@ -263,7 +263,7 @@ def test_parts_are_stacked_as_networks_see_them(length):
     xla(replay.add)(chunk)
     count = NUM_ENVS if length else LENGTH * NUM_ENVS
     batch = xla(replay.read)(tf.range(count, dtype=tf.int64))
-    want = stacks.stacked(spec, chunk, before)
+    want = stacks.stacked(spec, chunk._replace(start=Memory(frames=before)))
     for found, wanted in ((batch.obs, want.obs), (batch.next_obs, want.next_obs)):
         for x, y, space in zip(*map(leaves, (found, wanted, spec.seen)), strict=True):
             assert x.dtype == space.dtype

@@ -135,7 +135,7 @@ CASES = {
         "dqn", "CartPole-v1", at=101, counting=True,
         settings={
             **_REPLAY, "replay_capacity": 64, "target_update_period": 3, "n_step": 3,
-            "priority_exponent": 0.6,
+            "priority_exponent": 0.6, "frame_stack": 2,
         },
     ),
     "dqn before its first save": Case(
@@ -158,7 +158,9 @@ CASES = {
     ),
     "reinforce": Case(
         "reinforce", "CartPole-v1", at=45, num_envs=2, exploration="epsilon_z",
-        settings={"torso.sizes": [8], "normalize.obs": True, "normalize.reward": True},
+        settings={
+            "torso.sizes": [8], "normalize.obs": True, "normalize.reward": True, "frame_stack": 2,
+        },
     ),
     "reinforce with memory": Case(
         "reinforce", "rlzoo/Memory-v0", at=42, num_envs=2, torso="lstm",

@@ -104,6 +104,16 @@ class TorsoNetwork(network.Network):
             **{"torso": networks.copy_torso(self._torso, leaf_of(self._spec.obs)), **kwargs}
         )
 
+    def by_path(self) -> dict[str, Any]:
+        """Returns the variables by their paths, as `torso/dense/kernel` and `head/kernel`."""
+        body = networks.named_variables(self.features.model)
+        named = {path: variable.value for path, variable in body.items()}
+        for part, layer in (("join", self._join), ("head", self._last)):
+            for variable in () if layer is None else layer.variables:
+                kind = variable.name.removesuffix(":0").rpartition("/")[2]
+                named[f"{part}/{kind}"] = variable
+        return named
+
     def call(self, inputs, step_type=None, network_state=(), training=False):
         """Returns the head's output and the (empty) network state."""
         obs, action = inputs if self._head == "critic" else (inputs, None)

@@ -29,11 +29,17 @@ from rlzoo.ops import rng
 from rlzoo.replay import Replay
 from rlzoo.spaces import EnvSpec, leaf_of, unmasked
 from rlzoo.tables import BRIDGED
-from rlzoo.types import Chunk, Transitions
+from rlzoo.types import Chunk, Memory, Transitions
 
 NOT_NEGATIVE = (0.0, math.inf)
 # Their functions fit in no program of the graph loop, and are compiled as plain graphs.
-TRAITS = Traits(loops=("host",), xla=False, recurrent=False, normalizes=False)
+TRAITS = Traits(
+    observations=("Discrete", "Box", "MultiDiscrete", "MultiBinary"),  # in one array
+    recurrent=False,
+    adapts_input=False,
+    loops=("host",),
+    xla=False,
+)
 
 
 class ScoresActor:
@@ -61,7 +67,7 @@ class ScoresActor:
 
     def init(self, num_envs: int) -> ActorState:
         """Returns the state before the first step."""
-        return ActorState((), self.exploration.init(num_envs, self._spec))
+        return ActorState(Memory(), self.exploration.init(num_envs, self._spec))
 
     def act(self, state: ActorState, obs, first, step, seed, mode: Mode):
         """Chooses actions [N] by the strategy on Q-values or logits, or greedily."""
@@ -72,16 +78,16 @@ class ScoresActor:
         action, extras, explored = exploration.choose(
             strategy, scores, obs, state.exploration, first, step, seed
         )
-        return action, extras, ActorState((), explored)
+        return action, extras, ActorState(Memory(), explored)
 
     def observe(self, state: ActorState, chunk: Chunk, step):
         """Lets the strategy observe the chunk; shows its rates and what it did."""
         shown = exploration.chunk_metrics(self.exploration, chunk, state.exploration, step)
-        return ActorState((), self.exploration.observe(state.exploration, chunk)), shown
+        return ActorState(Memory(), self.exploration.observe(state.exploration, chunk)), shown
 
     def variables(self) -> dict[str, Any]:
-        """Returns the network's variables, by their numbers."""
-        return numbered(self.network.variables)
+        """Returns the variables of the network, by their paths."""
+        return self.network.by_path()
 
 
 class NoisyActor:
@@ -114,7 +120,7 @@ class NoisyActor:
 
     def init(self, num_envs: int) -> ActorState:
         """Returns the state before the first step: nothing."""
-        return ActorState((), ())
+        return ActorState(Memory(), ())
 
     def act(self, state: ActorState, obs, first, step, seed, mode: Mode):
         """Chooses actions [N, ...]."""
@@ -133,8 +139,8 @@ class NoisyActor:
         return state, {}
 
     def variables(self) -> dict[str, Any]:
-        """Returns the network's variables, by their numbers."""
-        return numbered(self.network.variables)
+        """Returns the variables of the network, by their paths."""
+        return self.network.by_path()
 
 
 class Noise:

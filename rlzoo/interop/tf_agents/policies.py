@@ -152,6 +152,11 @@ def to_tf_policy(agent: Any, *, explore: bool = False, seed: int = 0, environmen
             f"Expected an agent of rlzoo on Discrete actions, received {type(agent).__name__}. An "
             "agent of TF-Agents has a policy of its own: agent.tf_agent.policy."
         )
+    if agent.spec.frames > 1:
+        raise ValueError(
+            "Expected an agent that sees one observation at a time, received one with frame_stack="
+            f"{agent.spec.frames}: a policy of TF-Agents does not stack."
+        )
     if isinstance(agent.spec.obs, dict):
         raise ValueError(
             "Expected an agent on observations that are one array without a mask, received one on "

@@ -33,7 +33,8 @@ def to_trajectory(chunk: Chunk) -> trajectory.Trajectory:
         A `Trajectory` of NumPy arrays [N, F, ...], F at most 2 T; `policy_info` is a
         `PolicyInfo` with the log-probabilities of the actions.
     """
-    chunk = tf.nest.map_structure(np.asarray, chunk)
+    rows_only = chunk._replace(start=(), version=())  # theirs have no place for the others
+    chunk = tf.nest.map_structure(np.asarray, rows_only)
     rows = [_frames(chunk, i) for i in range(chunk.reward.shape[1])]
     length = max(map(len, rows))
     no_action = np.zeros_like(chunk.action[0, 0])

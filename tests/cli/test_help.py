@@ -13,6 +13,7 @@ from rlzoo.cli import help, main
 from rlzoo.config.plain_yaml import load_yaml
 from rlzoo.config.record import RunConfig, Transfer
 from rlzoo.envs import make_env
+from rlzoo.spaces import Normalization
 
 _MADE = ("eval_every", "eval_mode", "checkpoint_every", "log_every", "num_envs")
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -22,10 +23,14 @@ NAMES = [name for name in help.names() if name not in tables.BRIDGED]
 def things(name):
     """Returns, for each heading of a name, its parameters and their defaults as Python has them."""
     if name == help.RUN:
-        transfer = {f"transfer.{f.name}": f.default for f in dataclasses.fields(Transfer)}
+        parts = {
+            f"{part}.{f.name}": f.default
+            for part, cls in (("transfer", Transfer), ("normalize", Normalization))
+            for f in dataclasses.fields(cls)
+        }
         options = {f.name: f.default for f in dataclasses.fields(RunConfig)}
         left_out = "agent env env_kwargs agent_params torso exploration transfer normalize".split()
-        return [{k: v for k, v in (options | transfer).items() if k not in left_out}]
+        return [{k: v for k, v in (options | parts).items() if k not in left_out}]
     if name in tables.ENVS:
         made = type(make_env(name).unwrapped)
         entries, prefix = [made.__init__], "env."

@@ -6,7 +6,7 @@ from rlzoo.agents.deep_dyna_q import DeepDynaQ
 from rlzoo.agents.dqn import DQN
 from rlzoo.agents.reinforce import REINFORCE
 from rlzoo.agents.tabular_dyna_q import TabularDynaQ
-from rlzoo.spaces import Discrete, EnvSpec, unmasked
+from rlzoo.spaces import Discrete, EnvSpec, describe, unmasked
 from rlzoo.tables import AGENTS, check_agent
 
 _OTHERWISE = {  # what to do where an agent does not take such actions
@@ -22,7 +22,7 @@ def agent_class(name: str, spec: EnvSpec) -> type:
     """Returns the class of an agent for an environment.
 
     Raises:
-        ValueError: no agent has this name, or it does not take such actions.
+        ValueError: no agent has this name, or it does not take such actions or observations.
     """
     check_agent(name)
     entry = AGENTS[name]
@@ -35,6 +35,15 @@ def agent_class(name: str, spec: EnvSpec) -> type:
         raise ValueError(
             f"{name} takes {' or '.join(takes)} actions, this environment has {kind} ones. "
             f"{_OTHERWISE[kind]}"
+        )
+    seen = unmasked(spec.obs)
+    if type(seen).__name__ not in entry.traits.observations:
+        several = isinstance(seen, dict)
+        instead = "--wrapper FlattenObservation makes one array of them"
+        raise ValueError(
+            f"{name} takes {' or '.join(entry.traits.observations)} observations, received "
+            f"{f'the parts {sorted(seen)}' if several else describe(seen)}. "
+            f"{instead if several else 'Take the agent dqn or reinforce'}."
         )
     return entry
 

@@ -53,8 +53,8 @@ class Traits:
     """What is true of all agents of a class, whatever the environment and the settings."""
 
     actions: tuple[str, ...] = ("Discrete",)  # kinds of actions that it takes
-    # Kinds of observations, besides their masks.
-    observations: tuple[str, ...] = ("Discrete", "Box", "MultiDiscrete", "MultiBinary", "dict")
+    # Kinds of observations, besides their masks; dict: of several parts.
+    observations: tuple[str, ...] = ("Discrete", "Box", "MultiDiscrete", "dict")
     recurrent: bool = True  # whether its torso may be recurrent
     adapts_input: bool = True  # whether normalize.obs and frame_stack are for its networks
     loops: tuple[str, ...] = ("host", "graph")  # that it fits in

@@ -122,7 +122,7 @@ def test_a_recurrent_torso_is_refused_with_what_to_use(torso):
         make_agent("dyna_q", BOX, torso=torso)
 
 
-# What it learns (faults, row 11)
+# What it learns
 
 
 @pytest.fixture(scope="module")

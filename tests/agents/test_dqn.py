@@ -74,7 +74,7 @@ def test_loss_and_gradient_by_hand(loss, double_q):
     assert others == [None, None], "no gradient reaches the target network"
 
 
-# The target network (faults, row 15)
+# The target network
 
 
 def test_the_target_is_equal_at_first_and_shares_nothing():
@@ -263,7 +263,7 @@ def test_it_explores_by_the_strategy_at_the_step_it_is_told():
         assert not np.any(extras["log_prob"])
 
 
-# With a memory (faults, row 17)
+# With a memory
 
 RECURRENT = {
     "lstm": lambda seed=0: networks.lstm(4, encoder=(5,), seed=seed),
@@ -416,7 +416,7 @@ def test_what_sequences_cannot_do_is_refused(config, message):
     make_agent("dqn", BOX, **config)
 
 
-# What it learns (faults, row 11)
+# What it learns
 
 
 @pytest.fixture(scope="module")

@@ -240,7 +240,7 @@ def test_the_mean_of_sampled_updates_is_the_policy_gradient(fork_loop):
     assert (np.abs(error) < 4 * np.std(steps, axis=0) / len(steps) ** 0.5).all()
 
 
-# Recurrent policies (faults, row 17)
+# Recurrent policies
 
 TORSOS = {
     "dense": lambda: networks.dense((4,), seed=0),
@@ -447,7 +447,7 @@ def test_an_environment_without_a_time_limit_is_refused_with_what_to_do():
         make_agent("reinforce", BOX._replace(max_episode_steps=None))
 
 
-# What the baseline learns (faults, row 11)
+# What the baseline learns
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,7 @@ def test_a_torso_is_refused(torso):
         make_agent("dyna_q", DISCRETE, torso=torso)
 
 
-# What it learns (faults, row 11)
+# What it learns
 
 
 @pytest.fixture(scope="module")

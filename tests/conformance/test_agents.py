@@ -286,7 +286,7 @@ def test_a_hyperparameter_out_of_range_is_refused_by_name(config, field):
     assert config(**{field.name: field.default}) == config()
 
 
-# Action spaces that do not start at 0 (faults, row 18)
+# Action spaces that do not start at 0
 
 
 @pytest.mark.parametrize("kind", ["box", "discrete"])

@@ -102,7 +102,7 @@ def recording():
 
 
 def episode_seed(seed: int, env: int, episode: int) -> int:
-    """Returns the seed of an episode, by DESIGN section 4."""
+    """Returns the seed of an episode, of (run, environment, episode)."""
     return int(np.random.SeedSequence((seed, env, episode)).generate_state(1)[0])
 
 

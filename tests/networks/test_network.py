@@ -97,7 +97,7 @@ def test_it_is_an_ordinary_keras_model_that_compiles_and_fits():
     assert history[-1] < history[0]
 
 
-# Recurrent state (faults, row 17)
+# Recurrent state
 
 RECURRENT = {
     "lstm": lambda: networks.lstm(4, encoder=(5,), seed=0),
@@ -198,7 +198,7 @@ def test_a_feed_forward_network_has_no_state():
         np.testing.assert_allclose(scores[t], one, atol=1e-6)
 
 
-# Target networks (faults, row 15)
+# Target networks
 
 TRICKY = {
     "dense": lambda: networks.dense((4,), layer_norm=True, seed=0),

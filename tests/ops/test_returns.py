@@ -1,4 +1,4 @@
-"""Returns against numbers worked out by hand, and against plain Python (faults, row 14)."""
+"""Returns against numbers worked out by hand, and against plain Python."""
 
 import itertools
 

@@ -250,7 +250,7 @@ def test_the_seed_decides_a_sample():
 
 @pytest.mark.parametrize("dtype", ["bool", *FLOATS, *INTEGERS])
 def test_observations_keep_their_dtype_to_the_last_bit(dtype):
-    """Faults, row 19: the largest and smallest values of each type come back."""
+    """The largest and smallest values of each type come back."""
     spec = BOX._replace(obs=Box((3,), dtype))
     chunk = random_chunk(spec, LENGTH, NUM_ENVS, seed=0)
     chunk.last[2, 1] = True

@@ -34,7 +34,7 @@ from rlzoo.types import Chunk, Memory, Transitions
 NOT_NEGATIVE = (0.0, math.inf)
 # Their functions fit in no program of the graph loop, and are compiled as plain graphs.
 TRAITS = Traits(
-    observations=("Discrete", "Box", "MultiDiscrete", "MultiBinary"),  # in one array
+    observations=("Discrete", "Box", "MultiDiscrete"),  # in one array
     recurrent=False,
     adapts_input=False,
     loops=("host",),

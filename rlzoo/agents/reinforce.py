@@ -31,6 +31,7 @@ from rlzoo import exploration, networks
 from rlzoo.agents.actor import ScoreActor
 from rlzoo.agents.base import COUNT, FRACTION, POSITIVE, Traits, check_ranges
 from rlzoo.ops import losses
+from rlzoo.ops.distributions import Categorical
 from rlzoo.ops.returns import discounted_returns
 from rlzoo.ops.schedules import Schedule
 from rlzoo.ops.stacks import stacked
@@ -76,11 +77,11 @@ class REINFORCEState(NamedTuple):
 
 def reinforce_loss(logits, chunk: Chunk, advantage, config: REINFORCEConfig):
     """Returns the surrogate loss (sum over steps, mean over episodes) and the mean entropy."""
-    log_probs = tf.nn.log_softmax(logits)  # [T, N, A]
-    log_prob = losses.select(log_probs, chunk.action)  # [T, N]
+    policy = Categorical(logits)  # [T, N, A]
+    log_prob = policy.log_prob(chunk.action)  # [T, N]
     ratio = tf.exp(tf.where(chunk.valid, log_prob - chunk.extras["log_prob"], 0.0))
     weight = ratio * advantage if config.importance_correction else advantage
-    entropy = losses.entropy(log_probs)  # [T, N]
+    entropy = policy.entropy()  # [T, N]
     loss = -tf.stop_gradient(weight) * log_prob - config.entropy_cost * entropy
     loss = tf.reduce_sum(tf.where(chunk.valid, loss, 0.0), axis=0)  # [N]
     return tf.reduce_mean(loss), losses.masked_mean(entropy, chunk.valid)

@@ -1,6 +1,6 @@
 """A learned model of an environment: what follows an observation and an action."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,6 +9,7 @@ from rlzoo.networks.heads import linear
 from rlzoo.networks.naming import all_named, under
 from rlzoo.networks.torsos import dense
 from rlzoo.ops import losses, rng
+from rlzoo.ops.moments import Moments, merged, moments_of, no_moments
 from rlzoo.spaces import (
     Discrete,
     EnvSpec,
@@ -21,30 +22,6 @@ from rlzoo.spaces import (
     num_inputs,
 )
 from rlzoo.types import Chunk, Transitions
-
-
-class Moments(NamedTuple):
-    """Running mean and variance per dimension."""
-
-    mean: tf.Variable  # [D] float32
-    variance: tf.Variable  # [D] float32
-    count: tf.Variable  # [] float32
-
-    def add(self, rows: tf.Tensor, valid: tf.Tensor) -> None:
-        """Takes the rows [B, D] where `valid` [B] into account (Chan et al. 1983)."""
-        count = tf.cast(tf.math.count_nonzero(valid), tf.float32)
-        total = tf.maximum(self.count + count, 1.0)
-        mean = _mean_row(rows, valid)
-        variance = _mean_row(tf.math.squared_difference(rows, mean), valid)
-        shift = mean - self.mean
-        spread = self.variance * self.count + variance * count
-        self.variance.assign((spread + tf.square(shift) * self.count * count / total) / total)
-        self.mean.assign_add(shift * count / total)
-        self.count.assign_add(count)
-
-    def scale(self) -> tf.Tensor:
-        """Returns the deviation [D], never 0."""
-        return tf.sqrt(self.variance) + 1e-6
 
 
 class TransitionModel:
@@ -74,12 +51,12 @@ class TransitionModel:
             for seen in (chunk.obs, chunk.next_obs)
         )
         valid = tf.reshape(chunk.valid, [-1])
-        self.obs_moments.add(obs, valid)
-        self.change_moments.add(next_obs - obs, valid)
+        _follow(self.obs_moments, obs, valid)
+        _follow(self.change_moments, next_obs - obs, valid)
 
     def predict(self, flat: tf.Tensor, action: tf.Tensor):
         """Returns normalised change [B, D], reward [B] and termination logit [B]."""
-        normal = (flat - self.obs_moments.mean) / self.obs_moments.scale()
+        normal = (flat - self.obs_moments.mean) / _scale(self.obs_moments)
         pair = tf.concat([normal, tf.one_hot(action, self.spec.num_actions)], axis=-1)
         output = self.network(pair)  # [B, D + 2]
         return output[:, :-2], output[:, -2], output[:, -1]
@@ -87,7 +64,7 @@ class TransitionModel:
     def loss(self, batch: Transitions) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the mean loss of real transitions, and the part that is about termination."""
         flat, moments = self._flatten(batch.obs), self.change_moments
-        target = (self._flatten(batch.next_obs) - flat - moments.mean) / moments.scale()  # [B, D]
+        target = (self._flatten(batch.next_obs) - flat - moments.mean) / _scale(moments)  # [B, D]
         change, reward, logit = self.predict(flat, batch.action)
         error = tf.reduce_mean(losses.huber(target - change), axis=-1)  # [B]
         terminated = 1.0 - batch.discount
@@ -105,7 +82,7 @@ class TransitionModel:
             valid = mask | ~tf.reduce_any(mask, axis=-1, keepdims=True)
             action = rng.categorical(seed, tf.where(valid, 0.0, -float("inf")))  # [B]
         change, reward, logit = self.predict(flat, action)
-        next_obs = self._unflatten(flat + moments.mean + change * moments.scale())
+        next_obs = self._unflatten(flat + moments.mean + change * _scale(moments))
         return Transitions(obs, action, reward, 1.0 - tf.sigmoid(logit), next_obs)
 
     def _flatten(self, obs: Any) -> tf.Tensor:
@@ -130,8 +107,18 @@ class TransitionModel:
 
 
 def _moments(size: int) -> Moments:
-    zeros = [tf.Variable(tf.zeros(shape), trainable=False) for shape in ((size,), (size,), ())]
-    return Moments(*zeros)
+    return Moments(*(tf.Variable(x, trainable=False) for x in no_moments((size,))))
+
+
+def _follow(moments: Moments, rows: tf.Tensor, valid: tf.Tensor) -> None:
+    """Takes the valid rows [B, D] into account."""
+    for variable, value in zip(moments, merged(moments, moments_of(rows, valid)), strict=True):
+        variable.assign(value)
+
+
+def _scale(moments: Moments) -> tf.Tensor:
+    """Returns the deviation [D], never 0, but near it where nothing changes: there nothing will."""
+    return tf.sqrt(moments.variance) + 1e-6
 
 
 def _as_floats(leaf: Leaf, x: tf.Tensor) -> tf.Tensor:
@@ -140,12 +127,6 @@ def _as_floats(leaf: Leaf, x: tf.Tensor) -> tf.Tensor:
         return tf.concat([tf.one_hot(x[:, i], n) for i, n in enumerate(leaf.nvec)], axis=-1)
     x = tf.one_hot(x, leaf.n) if isinstance(leaf, Discrete) else x
     return tf.cast(tf.reshape(x, (x.shape[0], -1)), tf.float32)
-
-
-def _mean_row(rows: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Returns the mean [D] of the valid rows [B, D]; 0 if there is none."""
-    total = tf.reduce_sum(tf.where(valid[:, None], rows, 0.0), axis=0)
-    return tf.math.divide_no_nan(total, tf.cast(tf.math.count_nonzero(valid), tf.float32))
 
 
 def _nearest(leaf: Leaf, values: tf.Tensor) -> tf.Tensor:

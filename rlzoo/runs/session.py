@@ -50,7 +50,6 @@ _RESULTS = {  # in the HParams tab: names, and where they are in the summary
 _CALL_SECONDS = 1.0  # of training at a time, so that signals are heard and progress is shown
 _LONG_REPLAY = 1_000  # steps of the environments; more are told of
 _TELL_SECONDS = 5.0
-_LAST_ROWS = 10  # of the log: the training that stands for evaluations where there are none
 
 
 class Session:

@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rlzoo import networks
-from rlzoo.networks.transition_model import Moments, TransitionModel
+from rlzoo.networks.transition_model import TransitionModel
 from rlzoo.ops import rng
 from rlzoo.spaces import Box, Discrete, EnvSpec
 from rlzoo.types import Transitions
@@ -17,24 +15,6 @@ SEED = rng.from_int(0)
 
 
 # Moments
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
-def test_moments_are_those_of_all_valid_rows_so_far(counts, seed):
-    """Whatever the pieces they came in, some of them empty."""
-    random, seen = np.random.default_rng(seed), []
-    running = Moments(*(tf.Variable(tf.zeros(shape)) for shape in ((2,), (2,), ())))
-    for count in counts:
-        rows = random.normal([3.0, -1.0], [2.0, 0.1], (6, 2)).astype(np.float32)
-        valid = random.permutation(np.arange(6) < count)
-        running.add(tf.constant(rows), tf.constant(valid))
-        seen += list(rows[valid])
-    assert float(running.count) == len(seen)
-    if seen:
-        np.testing.assert_allclose(running.mean, np.mean(seen, axis=0), atol=1e-4)
-        np.testing.assert_allclose(running.variance, np.var(seen, axis=0), atol=1e-4)
-    assert (running.scale().numpy() > 0).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8", "bool"])

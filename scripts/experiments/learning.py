@@ -24,7 +24,7 @@ from rlzoo.agents import Agent, TabularDynaQ
 from rlzoo.config.choices import make_exploration
 from rlzoo.envs import make_envs
 from rlzoo.envs.ports import make_ported_envs
-from rlzoo.loops.compiled import Report
+from rlzoo.loops.base import Report
 from rlzoo.loops.evaluate import Evaluator
 from rlzoo.loops.graph import GraphLoop
 from rlzoo.loops.host import HostLoop

@@ -122,6 +122,17 @@ def obs_space(values: Any, where: str) -> Space:
         raise ValueError(f"This checkpoint is not as rlzoo writes it: {where}: {error}") from None
 
 
+def frame_stack(config: Any) -> int:
+    """Returns how many observations a run's networks see at once, from a checkpoint's meta."""
+    found = config.get("frame_stack", 1) if isinstance(config, dict) else 1
+    if type(found) is not int or not 1 <= found <= 64:
+        raise ValueError(
+            "This checkpoint is not as rlzoo writes it: config.frame_stack: expected 1 to 64, "
+            f"received {short(found)}."
+        )
+    return found
+
+
 def checked_torso(choice: Any) -> dict[str, Any]:
     """Returns the `{"name": ..., **parameters}` mapping of a torso, from a checkpoint's meta."""
     return fill(_Torso, {"torso": choice})["torso"]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from rlzoo import networks
 from rlzoo.agents.base import ACTOR
 from rlzoo.config.choices import make_torso
-from rlzoo.config.files import load_run, torso_of
+from rlzoo.config.files import torso_of
 from rlzoo.config.record import Transfer
 from rlzoo.runs import meta as metas
 from rlzoo.runs.entry import entry
@@ -59,7 +59,8 @@ def read_torso(run_dir: str | Path) -> SavedTorso:
     if "agent" in meta:
         spec: Any = meta.get("spec")
         obs = metas.obs_space(spec.get("obs") if isinstance(spec, dict) else spec, "spec.obs")
-        obs = EnvSpec(obs, Discrete(1), None, frames=load_run(run_dir).frame_stack).seen
+        frames = metas.frame_stack(meta.get("config"))
+        obs = EnvSpec(obs, Discrete(1), None, frames=frames).seen
     else:
         obs = metas.obs_space(meta.get("obs"), "obs")
     torso = make_torso(choice)

@@ -105,7 +105,7 @@ EVERY_OPTION = {
     "eval_episodes": 3, "eval_mode": "explore", "eval_env": "training", "checkpoint_every": 90,
     "checkpoint_minutes": 1.5, "keep_checkpoints": 4, "log_every": 8, "until_return": 9.0,
     "torso": {"name": "dense", "sizes": [8]}, "exploration": "softmax",
-    "normalize": {"obs": True},
+    "normalize": {"obs": True}, "frame_stack": 3,
 }  # fmt: skip
 
 

@@ -351,9 +351,16 @@ def test_summary_is_strict_json(tmp_path):
     assert os.listdir(tmp_path) == ["summary.json"]
 
 
+class Nameless:
+    """What no text can be made of."""
+
+    def __str__(self):
+        raise TypeError("nameless")
+
+
 def test_a_failed_summary_leaves_the_old_one(tmp_path):
     logs.write_summary(tmp_path, {"a": 1})
-    with pytest.raises(TypeError):
-        logs.write_summary(tmp_path, {"a": object()})
+    with pytest.raises(TypeError, match="nameless"):
+        logs.write_summary(tmp_path, {"a": Nameless()})
     assert json.loads((tmp_path / "summary.json").read_text()) == {"a": 1}
     assert os.listdir(tmp_path) == ["summary.json"]

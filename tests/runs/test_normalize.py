@@ -11,6 +11,7 @@ from tests.env_doubles import ChainEnv
 
 BOTH = {"normalize.obs": True, "normalize.reward": True}
 TINY = {"eval_every": 100, "eval_episodes": 3, "log_every": 50, "torso.sizes": [16]}
+DQN = {**TINY, "learning_starts": 100}
 
 
 class Far(gymnasium.Wrapper):
@@ -41,7 +42,7 @@ def far(**kwargs):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return rlzoo.train(
-        "dqn", far, steps=400, seed=1, preset=False, quiet=True, overrides={**TINY, **BOTH},
+        "dqn", far, steps=400, seed=1, preset=False, quiet=True, overrides={**DQN, **BOTH},
         run_dir=tmp_path_factory.mktemp("far") / "run",
     )  # fmt: skip
 

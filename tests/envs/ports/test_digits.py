@@ -132,13 +132,14 @@ def test_agents_learn_from_them_in_the_graph_loop_in_one_program(agent, name, to
         encoder = {"name": "conv", "variant": "small", "size": 8, "max_pool": True}
         torso = networks.lstm(8, encoder, seed=0)
     learner = make_agent(agent, envs.spec, torso=torso)
-    before, act, traces = learner.network.get_weights(), learner.act, []
+    actor = learner.actor
+    before, act, traces = actor.network.get_weights(), actor.act, []
 
     def counted(*args, **kwargs):
         traces.append(None)
         return act(*args, **kwargs)
 
-    learner.act = counted
+    actor.act = counted
     loop = GraphLoop(learner, envs, 0)
     for until in (100, 160, 200):
         report = loop.run(until)
@@ -148,5 +149,5 @@ def test_agents_learn_from_them_in_the_graph_loop_in_one_program(agent, name, to
     program = str(loop._call._concrete.graph.as_graph_def())
     assert 'op: "MatMul"' in program
     assert 'op: "Conv2D' not in program, "slow under XLA"
-    after = learner.network.get_weights()
+    after = actor.network.get_weights()
     assert all(not np.array_equal(old, new) for old, new in zip(before, after, strict=True))

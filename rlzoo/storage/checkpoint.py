@@ -70,7 +70,7 @@ def save(
     Args:
         directory: where checkpoints live.
         step: environment steps taken.
-        arrays: name -> array, names like `network/dense/kernel`; bools, integers or floats.
+        arrays: name -> array, names like `actor/torso/dense/kernel`; bools, integers or floats.
         meta: anything that JSON can hold: spaces, resolved config, loop state.
         keep: checkpoints to keep, the new one included.
         best: write the best checkpoint so far (`best-...`), of which one is kept.
@@ -133,7 +133,7 @@ def load(
             returns it (and may raise a `ValueError` of its own). It is checked before any
             array is read. None takes all as they are, however big.
         best: read the best checkpoint instead, or the newest where no best one is good.
-        only: leave out arrays whose names do not start so: `"network/"` to act, not to learn.
+        only: leave out arrays whose names do not start so: `"actor/"` to act, not to learn.
 
     Returns:
         The arrays by name; `meta` as saved, with `versions` of the packages that wrote it; the

@@ -71,7 +71,7 @@ def check_name(name: Any) -> None:
     parts = name.split("/") if isinstance(name, str) else [""]
     printable = isinstance(name, str) and name.isascii() and name.isprintable()
     if not printable or len(name) > 512 or "\\" in name or {"", ".", ".."} & set(parts):
-        raise ValueError(f"array name {brief(name)}: expected one like 'network/dense/kernel'")
+        raise ValueError(f"array name {brief(name)}: expected one like 'actor/torso/kernel'")
 
 
 def manifest_of(step: int, meta: Mapping[str, Any], files: list[dict[str, Any]]) -> bytes:
